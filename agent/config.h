@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config.h - the settings of `wirespan run`: one table (config.c) names each key once, with default,
+ * parser and help; the YAML file, the environment (WIRESPAN_…) and the flags (--…) are three readers
+ * of that table, later ones win. `--help` and the sample file come from the same table. */
+#ifndef WIRESPAN_CONFIG_H
+#define WIRESPAN_CONFIG_H
+
+#include "store/base.h"
+
+enum { PORTS_MAX = 256, GLOBS_MAX = 64, HOSTS_MAX = 16 };
+
+struct port_range {
+	uint16_t from, to; /* inclusive */
+};
+
+struct config {
+	char *listen;  /* 127.0.0.1:3200 */
+	char *store;   /* folder */
+	bool capture;  /* off: serve the store, load no BPF, need no root */
+	bool insecure; /* listen beyond loopback without a token */
+	enum log_level log_level;
+	struct port_range open_ports[PORTS_MAX]; /* "8080,5432,8000-8100" */
+	uint32_t open_port_cnt;
+	char *exe_path[GLOBS_MAX]; /* globs over the executable's path */
+	uint32_t exe_path_cnt;
+	char *name[GLOBS_MAX]; /* globs over the service name */
+	uint32_t name_cnt;
+	char *hosts[HOSTS_MAX + 1]; /* further Host headers that are ours, NULL-terminated */
+	char *token_file, *tls_cert_file, *tls_key_file; /* NULL: none */
+	bool redact_query;    /* values of url.query → REDACTED; default on */
+	bool sanitize_sql;    /* literals → ?; default on */
+	uint32_t ring_kib;    /* power of two; default 2048 */
+	uint32_t max_routes;  /* distinct http.route values per service */
+	uint64_t max_age_ns;  /* retention.max_age, default 7 days */
+	uint64_t max_bytes;   /* retention.max_bytes, default 2 GiB */
+};
+
+/* Fills *c from defaults, --config FILE (or WIRESPAN_CONFIG), environment, flags. argv without
+ * program and sub-command. -EINVAL: why has one sentence with file and line, or variable, or flag. */
+int config_load(struct config *c, int argc, char **argv, struct strbuf *why);
+void config_fini(struct config *c);
+/* The table as text for --help, and as a commented YAML sample. */
+void config_help(struct strbuf *out);
+void config_sample(struct strbuf *out);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* discover.h - which processes are tracked: the selectors of the configuration against what procs.h
+ * knows of a process. Decides and tells; it touches no BPF map (the caller gives it a function for
+ * that). Never tracked: ourselves, pid 1, login sessions. Without a selector every process that
+ * listens on TCP is. fork inherits, exec decides anew. */
+#ifndef WIRESPAN_DISCOVER_H
+#define WIRESPAN_DISCOVER_H
+
+#include "agent/config.h"
+#include "agent/procs.h"
+#include "kern/record.h"
+
+struct discover;
+
+/* Writes the decision to the kernel half: flags as enum proc_flags; 0 flags: no longer tracked. */
+typedef void discover_set_fn(void *arg, const struct proc_info *pi, uint32_t flags);
+
+int discover_new(struct discover **ret, const struct config *c, struct procs *procs,
+		 discover_set_fn *set, void *set_arg);
+void discover_free(struct discover *d);
+/* One process event from the ring; keeps the notes in section "processes" up to date. */
+void discover_event(struct discover *d, const struct rec_proc *rp);
+/* Lets the kernel half forget what ended 2 s ago. discover_event does it too; where procs_sweep is
+ * called this belongs, so that it happens on an idle machine as well. */
+void discover_sweep(struct discover *d, uint64_t now_mono_ns);
+/* Is every TCP listener tracked (no selector at all)? The kernel half then need not wait for us. */
+bool discover_all_listeners(const struct config *c);
+
+#endif

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* load.c - opens the BPF skeleton, sets its constants, takes for each verb the first provider that
+ * this kernel lets us load and attach, and says in `wirespan status` which and why. Features are
+ * tried, versions are never looked at. The invariant: after a failure nothing is left attached. */
+#include "agent/load.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kern/record.h"
+#include "store/stats.h"
+#include "wirespan.skel.h"
+
+/* One line per way to see something: the verb, the program in the object, what it hangs on, and the
+ * name by which the kernel's BTF shows that it is there. */
+struct provider {
+	const char *verb, *program, *hook, *btf_name;
+	__u32 btf_kind;
+};
+
+static const struct provider PROVIDERS[] = {
+	{ "send", "send_tp", "tp_btf/tcp_sendmsg_locked", "btf_trace_tcp_sendmsg_locked", BTF_KIND_TYPEDEF },
+	{ "send", "send_fentry", "fentry/tcp_sendmsg_locked", "tcp_sendmsg_locked", BTF_KIND_FUNC },
+	{ "receive", "receive_tp", "tp_btf/sock_recv_length", "btf_trace_sock_recv_length", BTF_KIND_TYPEDEF },
+	{ "receive", "receive_fexit", "fexit/tcp_recvmsg", "tcp_recvmsg", BTF_KIND_FUNC },
+};
+
+enum { PROVIDER_CNT = ARRAY_SIZE(PROVIDERS) };
+
+struct loader {
+	struct wirespan_bpf *skel;
+	const char *refused[PROVIDER_CNT]; /* why not, or NULL */
+	bool chosen[PROVIDER_CNT];
+	stat_cell *lost[LOST_COUNT], *undecoded[UNDECODED_COUNT], *conns[PROTO_COUNT], *missed;
+};
+
+/* --- choosing --- */
+
+static void find_in_btf(struct loader *l, const struct btf *btf)
+{
+	for (int i = 0; i < PROVIDER_CNT; i++)
+		if (btf__find_by_name_kind(btf, PROVIDERS[i].btf_name, PROVIDERS[i].btf_kind) < 0)
+			l->refused[i] = "this kernel does not have it";
+}
+
+static bool verb_served(const struct loader *l, const char *verb)
+{
+	for (int i = 0; i < PROVIDER_CNT; i++)
+		if (l->chosen[i] && !strcmp(PROVIDERS[i].verb, verb))
+			return true;
+	return false;
+}
+
+/* -ENOTSUP when a verb has no provider left. */
+static int choose_providers(struct loader *l, struct strbuf *why)
+{
+	memset(l->chosen, 0, sizeof(l->chosen));
+	for (int i = 0; i < PROVIDER_CNT; i++)
+		if (!l->refused[i] && !verb_served(l, PROVIDERS[i].verb))
+			l->chosen[i] = true;
+	for (int i = 0; i < PROVIDER_CNT; i++) {
+		if (verb_served(l, PROVIDERS[i].verb))
+			continue;
+		strbuf_printf(why,
+			      "cannot capture: the kernel offers no way to see what programs %s "
+			      "(tried %s last: %s); Linux 6.1 or newer is needed, or use --capture off",
+			      PROVIDERS[i].verb, PROVIDERS[i].hook, l->refused[i]);
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+static void note_providers(const struct loader *l)
+{
+	for (int i = 0; i < PROVIDER_CNT; i++) {
+		char key[64];
+
+		snprintf(key, sizeof(key), "%s: %s", PROVIDERS[i].verb, PROVIDERS[i].hook);
+		stats_note("providers", key, "%s",
+			   l->chosen[i]	   ? "in use"
+			   : l->refused[i] ? l->refused[i]
+					   : "not needed");
+	}
+}
+
+/* --- opening --- */
+
+static void set_ports(struct wirespan_bpf *skel, const struct config *c)
+{
+	for (uint32_t i = 0; i < c->open_port_cnt; i++)
+		for (uint32_t p = c->open_ports[i].from; p <= c->open_ports[i].to; p++)
+			skel->rodata->track_ports[p >> 6] |= 1ull << (p & 63);
+	skel->rodata->track_listeners = !c->open_port_cnt && !c->exe_path_cnt && !c->name_cnt;
+}
+
+static int set_constants(struct wirespan_bpf *skel, const struct config *c)
+{
+	uint64_t seed;
+	struct stat st;
+
+	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed) || stat("/proc/self/ns/pid", &st))
+		return -errno;
+	skel->rodata->id_seed = seed;
+	skel->rodata->agent_pidns = (uint32_t)st.st_ino;
+	skel->rodata->agent_pid = (uint32_t)getpid();
+	skel->rodata->ring_wake_bytes = c->ring_kib * 1024 / 4;
+	set_ports(skel, c);
+	return bpf_map__set_max_entries(skel->maps.ring, c->ring_kib * 1024);
+}
+
+static int open_object(struct loader *l, const struct config *c)
+{
+	l->skel = wirespan_bpf__open();
+	if (!l->skel)
+		return -errno;
+	for (int i = 0; i < PROVIDER_CNT; i++)
+		if (l->chosen[i])
+			bpf_program__set_autoload(bpf_object__find_program_by_name(l->skel->obj,
+										   PROVIDERS[i].program),
+						  true);
+	return set_constants(l->skel, c);
+}
+
+static void close_object(struct loader *l)
+{
+	wirespan_bpf__destroy(l->skel);
+	l->skel = NULL;
+}
+
+static bool is_iterator(const struct bpf_program *p)
+{
+	return !strncmp(bpf_program__section_name(p), "iter/", 5);
+}
+
+/* The provider that owns the program, or -1: a program that has no alternative. */
+static int provider_of(const struct bpf_program *p)
+{
+	for (int i = 0; i < PROVIDER_CNT; i++)
+		if (!strcmp(PROVIDERS[i].program, bpf_program__name(p)))
+			return i;
+	return -1;
+}
+
+/* Attaches everything but the iterators. *ret_failed: the program that would not. */
+static int attach_all(struct loader *l, const struct bpf_program **ret_failed)
+{
+	struct bpf_program *p;
+
+	bpf_object__for_each_program(p, l->skel->obj)
+	{
+		struct bpf_link **slot = NULL, *link;
+
+		if (!bpf_program__autoload(p) || is_iterator(p))
+			continue;
+		link = bpf_program__attach(p);
+		if (!link) {
+			*ret_failed = p;
+			return -errno;
+		}
+		for (int i = 0; i < l->skel->skeleton->prog_cnt; i++)
+			if (*l->skel->skeleton->progs[i].prog == p)
+				slot = l->skel->skeleton->progs[i].link;
+		must(slot);
+		*slot = link;
+	}
+	return 0;
+}
+
+/* One try with the providers chosen now. -EAGAIN: one of them is out, choose again. */
+static int try_providers(struct loader *l, const struct config *c, struct strbuf *why)
+{
+	const struct bpf_program *failed = NULL;
+	int err = open_object(l, c), at;
+
+	err = err ?: wirespan_bpf__load(l->skel);
+	if (err) {
+		strbuf_printf(why, "cannot load the BPF programs: %s (log level debug shows the kernel's reason)",
+			      strerror(-err));
+		return err;
+	}
+	err = attach_all(l, &failed);
+	if (!err)
+		return 0;
+	at = provider_of(failed);
+	if (at < 0) {
+		strbuf_printf(why, "cannot attach %s: %s", bpf_program__section_name(failed), strerror(-err));
+		return err;
+	}
+	l->refused[at] = err == -EPERM || err == -EACCES ? "the kernel refuses it (lockdown)"
+							 : "the kernel refuses to attach it";
+	return -EAGAIN;
+}
+
+static int print_libbpf(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	char line[1024];
+
+	(void)level;
+	vsnprintf(line, sizeof(line), fmt, ap);
+	line[strcspn(line, "\n")] = 0;
+	log_debug("libbpf: %s", line);
+	return 0;
+}
+
+/* --- counters --- */
+
+static void counters_read(void *arg)
+{
+	struct loader *l = arg;
+	struct bpf_program *p;
+	uint64_t missed = 0;
+
+	for (int i = 0; i < LOST_COUNT; i++)
+		stat_set(l->lost[i], l->skel->bss->lost_cnt[i]);
+	for (int i = 0; i < UNDECODED_COUNT; i++)
+		stat_set(l->undecoded[i], l->skel->bss->undecoded_cnt[i]);
+	for (int i = 1; i < PROTO_COUNT; i++)
+		stat_set(l->conns[i], l->skel->bss->conn_cnt[i]);
+	bpf_object__for_each_program(p, l->skel->obj)
+	{
+		struct bpf_prog_info info = {};
+		uint32_t len = sizeof(info);
+
+		if (bpf_program__fd(p) >= 0 && !bpf_obj_get_info_by_fd(bpf_program__fd(p), &info, &len))
+			missed += info.recursion_misses;
+	}
+	stat_set(l->missed, missed);
+}
+
+static void counters_open(struct loader *l)
+{
+	static const char lost_help[] = "What was lost, by reason; zero means that nothing was";
+	static const char undecoded_help[] = "Connections of traced processes that are not decoded, by reason";
+	static const char conns_help[] = "Connections recognised, by protocol";
+
+#define X(id, name, help) l->lost[LOST_##id] = stats_cell(STAT_COUNTER, "lost_total", "reason=\"" #name "\"", lost_help);
+	LOST(X)
+#undef X
+#define X(id, name, help) \
+	l->undecoded[UNDECODED_##id] = stats_cell(STAT_COUNTER, "undecoded_total", "reason=\"" #name "\"", undecoded_help);
+	UNDECODED(X)
+#undef X
+#define X(id, name) l->conns[PROTO_##id] = stats_cell(STAT_COUNTER, "connections_total", "protocol=\"" #name "\"", conns_help);
+	PROTOCOLS(X)
+#undef X
+	l->missed = stats_cell(STAT_COUNTER, "lost_total", "reason=\"recursion\"", lost_help);
+	stats_on_read(counters_read, l);
+}
+
+/* --- public --- */
+
+int loader_open(struct loader **ret, const struct config *c, struct strbuf *why)
+{
+	struct loader *l = calloc(1, sizeof(*l));
+	struct btf *btf;
+	int err;
+
+	must(l);
+	libbpf_set_print(print_libbpf);
+	btf = btf__load_vmlinux_btf();
+	if (!btf) {
+		strbuf_adds(why, "cannot capture: this kernel has no type information "
+				 "(/sys/kernel/btf/vmlinux is missing; CONFIG_DEBUG_INFO_BTF); use --capture off");
+		free(l);
+		return -ENOENT;
+	}
+	find_in_btf(l, btf);
+	btf__free(btf);
+	do {
+		close_object(l);
+		err = choose_providers(l, why);
+		err = err ?: try_providers(l, c, why);
+	} while (err == -EAGAIN);
+	if (err) {
+		close_object(l);
+		free(l);
+		return err;
+	}
+	note_providers(l);
+	counters_open(l);
+	*ret = l;
+	return 0;
+}
+
+void loader_close(struct loader *l)
+{
+	if (!l)
+		return;
+	stats_off_read(counters_read, l);
+	close_object(l);
+	free(l);
+}
+
+int loader_ring_fd(const struct loader *l)
+{
+	return bpf_map__fd(l->skel->maps.ring);
+}
+
+static int iterate(struct bpf_program *p)
+{
+	struct bpf_link *link = bpf_program__attach_iter(p, NULL);
+	char sink[256];
+	int fd, err = 0;
+
+	if (!link)
+		return -errno;
+	fd = bpf_iter_create(bpf_link__fd(link));
+	if (fd < 0)
+		err = -errno;
+	while (!err && read(fd, sink, sizeof(sink)) > 0)
+		;
+	if (fd >= 0)
+		close(fd);
+	bpf_link__destroy(link);
+	return err;
+}
+
+int loader_scan(struct loader *l)
+{
+	int err = iterate(l->skel->progs.proc_files);
+
+	return err ?: iterate(l->skel->progs.proc_tasks);
+}
+
+int loader_proc_set(struct loader *l, uint32_t key, uint32_t pid, uint64_t start_ns, uint32_t flags)
+{
+	struct proc p = { .start_ns = start_ns, .pid = pid, .flags = flags };
+	int fd = bpf_map__fd(l->skel->maps.procs);
+
+	if (!flags)
+		return bpf_map_delete_elem(fd, &key);
+	return bpf_map_update_elem(fd, &key, &p, BPF_ANY);
+}
+
+void loader_proc_end(struct loader *l, uint32_t key, uint64_t start_ns)
+{
+	struct proc p;
+	int fd = bpf_map__fd(l->skel->maps.procs);
+
+	if (!bpf_map_lookup_elem(fd, &key, &p) && p.start_ns == start_ns)
+		bpf_map_delete_elem(fd, &key);
+}
+
+/* Key of the goroutines map and the part of its value that is looked at; see kern/maps.h. */
+struct goroutine_key {
+	uint64_t g;
+	uint32_t key, pad;
+};
+
+void loader_sweep(struct loader *l)
+{
+	int fd = bpf_map__fd(l->skel->maps.goroutines), open_fd = bpf_map__fd(l->skel->maps.contexts);
+	struct goroutine_key key, next;
+	uint64_t ctx[3], unused[3];
+	bool more = !bpf_map_get_next_key(fd, NULL, &next);
+
+	while (more) {
+		key = next;
+		more = !bpf_map_get_next_key(fd, &key, &next);
+		if (!bpf_map_lookup_elem(fd, &key, ctx) && bpf_map_lookup_elem(open_fd, &ctx[2], unused))
+			bpf_map_delete_elem(fd, &key);
+	}
+}

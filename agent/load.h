@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* load.h - gets the kernel half running: chooses a provider for every verb by what this kernel has,
+ * loads, attaches, runs the iterators, and undoes it all on close. A kernel that lacks something is
+ * refused with one sentence that names it. Knows nothing of records. */
+#ifndef WIRESPAN_LOAD_H
+#define WIRESPAN_LOAD_H
+
+#include "agent/config.h"
+
+struct loader;
+
+/* -EPERM, -ENOTSUP, -ENOENT (no BTF) or another -errno, with a sentence in why; nothing stays
+ * attached then. The kernel's counters are in the registry from here on. */
+int loader_open(struct loader **ret, const struct config *c, struct strbuf *why);
+/* NULL is fine. */
+void loader_close(struct loader *l);
+
+int loader_ring_fd(const struct loader *l);
+/* Tells the kernel half of the processes that are there; their records come through the ring. */
+int loader_scan(struct loader *l);
+
+/* Writes or (flags 0) removes a process in the kernel's table. 0 or -errno. */
+int loader_proc_set(struct loader *l, uint32_t key, uint32_t pid, uint64_t start_ns, uint32_t flags);
+/* Removes it if it is still the one that started then. */
+void loader_proc_end(struct loader *l, uint32_t key, uint64_t start_ns);
+/* Removes goroutines that point at a request which has been answered. Once a second or so. */
+void loader_sweep(struct loader *l);
+
+#endif

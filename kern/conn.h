@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* conn.h - struct conn, all that is known of a connection, and struct scratch, the working memory
+ * of one run. A connection has two directions, each with a parser and the sequence number it waits
+ * for, and a queue of open exchanges. The queue has one producer (the direction that carries
+ * requests) and one consumer (the other one), which may run on two CPUs at once: the producer alone
+ * writes `tail`, the consumer alone `head`, and each owns what lies on its side. The exchange at the
+ * head lives here (`front`), those behind it in the spill map: nearly every connection has one. */
+#ifndef WIRESPAN_CONN_H
+#define WIRESPAN_CONN_H
+
+#include "kern/http1.h"
+#include "kern/pgsql.h"
+#include "kern/record.h"
+#include "kern/window.h"
+
+enum dir { RX, TX }; /* from the socket to the program; from the program to the socket */
+
+enum {
+	QUEUE_MAX_HTTP1 = 16, /* exchanges open at once */
+	QUEUE_MAX_PGSQL = 64,
+	HELD_MAX = 11,   /* bytes kept while a protocol cannot be told yet */
+	SNIFF_MAX = 64,  /* chunks without a known protocol until we give up */
+	PIECE = 128,     /* text is copied in pieces of at most this, so that bounds are provable */
+	OPS_MAX = 256,   /* PostgreSQL messages in flight that will be answered */
+	PORTALS_MAX = 4, /* named portals remembered */
+	SCRATCH_SLOTS = 4,
+};
+
+/* One request and its response. */
+struct exchange {
+	__u64 start_ns, first_ns;
+	__u64 req_bytes;
+	__u64 trace[2], span, parent;
+	__u64 stmt;
+	__u64 rows;
+	__u32 serial;
+	__u32 pos; /* of the request's first byte */
+	__u16 status;
+	__u16 flags; /* enum exchange_flags */
+	__u16 text_len[TEXT_COUNT];
+	__u16 text_used;
+	__u8 how; /* enum parent */
+	__u8 op;  /* enum pg_op; HTTP: minor version of the request */
+	char sqlstate[6];
+	__u8 pad[2];
+};
+
+enum exchange_flags {
+	EX_OPEN = 1,      /* has ids: its parent is decided */
+	EX_REQ_DONE = 2,  /* req_bytes is final */
+	EX_HEAD = 4,      /* answers to HEAD and CONNECT have no body */
+	EX_CONNECT = 8,
+	EX_CUT = 16,
+	EX_FORWARDED = 32,
+	EX_AGENT_FIRST = 64,
+	EX_ROWS = 128,    /* returns rows, be it none */
+	EX_LOCAL = 256,   /* parent is an open server span of this node */
+	EX_TEXT_DONE = 512, /* << enum rec_text: that piece is complete */
+};
+
+/* The messages of a PostgreSQL connection that wait for an answer, one letter each: as on the wire,
+ * and U for a unit that ended without an Execute. */
+struct pgsql_queue {
+	__u8 ops[OPS_MAX];
+	__u32 ops_head, ops_tail;
+	__u32 stmt_last; /* numbers handed out to unnamed statements and simple queries */
+	__u8 unit_open;  /* a slot was opened by Parse, Bind or Describe and waits for Execute or Sync */
+	__u8 unit_dead;  /* consumer: the slot of this unit has been answered by an error */
+	__u8 full;       /* ops are dropped until the next Sync */
+	__u8 portal_next;
+	__u64 unnamed;   /* statement that the unnamed one is now */
+	__u64 bound;     /* statement of the unnamed portal */
+	__u64 portal[PORTALS_MAX], portal_stmt[PORTALS_MAX];
+};
+
+struct slot {
+	struct exchange x;
+	union {
+		char text[TEXT_MAX];   /* HTTP */
+		struct pgsql_queue pg; /* in conn.front alone, of the whole connection */
+	};
+};
+
+struct dir_state {
+	union {
+		struct http1 http;
+		struct pgsql pg;
+	};
+	__u64 msg_ns;  /* when the message being parsed began */
+	__u32 msg_pos; /* and where */
+	__u32 pos;     /* sequence number of the next byte */
+	__u32 busy;    /* a run is in here */
+	__u8 pos_known;
+	__u8 held_len;
+	__u8 held[HELD_MAX + 3];
+};
+
+enum conn_flags {
+	CONN_OPENER = 1,   /* this end sent the SYN */
+	CONN_GUESSED = 2,  /* … or so it seems: it is older than we are */
+	CONN_SILENT = 4,   /* not decoded: nothing more is done */
+	CONN_COUNTED = 8,  /* in conn_cnt */
+};
+
+struct conn {
+	__u64 id;  /* unique on this boot; 0: new */
+	__u64 isn; /* see struct link_key; 0: not known yet */
+	__u64 born_trace[2], born_span; /* the context in which connect() was called */
+	struct dir_state dir[2];
+	__u32 key; /* the process that used it last */
+	__u32 head, tail; /* serials of the exchange being answered and of the next request */
+	__u16 sniffs;
+	__u8 proto, role, flags; /* enum protocol, rec_role, conn_flags */
+	__u8 unread; /* links in a row that nobody on this node took */
+	__u16 pad;
+	struct slot front;
+};
+
+_Static_assert(sizeof(struct conn) <= 936, "with its header it must fit in 1 KiB: 10,000 connections");
+_Static_assert(sizeof(struct pgsql_queue) <= TEXT_MAX, "it shares the place of the text");
+
+struct scratch {
+	__u32 busy;
+	__u32 key;
+	__u64 now;
+	struct proc proc; /* whose event this is */
+	/* The chunk that is being read: where its bytes are in the program's memory. */
+	__u64 seg, seg_left;  /* the current piece */
+	__u64 seg_skip;       /* of what follows, bytes to pass over */
+	__u64 iov;            /* further pieces: an array of struct iovec */
+	__u32 iov_left;
+	__u32 iov_kernel;     /* … which is in kernel memory */
+	__u32 base;           /* sequence number of window.b[0] */
+	__u32 len, off;       /* bytes in the chunk, and how many of them are behind us */
+	__u32 pad;
+	struct window w;
+	struct slot fresh; /* what a new entry of the spill map is copied from */
+	struct rec_span span;
+	struct rec_stmt stmt;
+};
+
+/* One call of a hook; lives on the BPF stack. */
+struct event {
+	struct sock *sk;
+	struct conn *c;
+	struct scratch *s;
+	__u64 dir; /* enum dir */
+};
+
+static __always_inline struct dir_state *event_dir(const struct event *e)
+{
+	return e->dir == TX ? &e->c->dir[TX] : &e->c->dir[RX];
+}
+
+/* Do the bytes of this event carry requests? */
+static __always_inline int event_is_request(const struct event *e)
+{
+	return (e->c->role == ROLE_CLIENT) == (e->dir == TX);
+}
+
+static __always_inline int conn_is_idle(const struct conn *c)
+{
+	return c->head == c->tail;
+}
+
+#endif

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* context.h - which trace a request belongs to. One rule for all runtimes: whatever socket you last
+ * read a message from is whose work you are doing. An executor (a thread, or in a Go program a
+ * goroutine) points at an open server span; when that span's response is out, the pointer points at
+ * nothing. On one node a client's request and the server's reading of it meet in the link map, under
+ * the connection's initial sequence numbers and the position of the request's first byte. When
+ * nothing is known the span is a root: that is honest, a wrong parent is a defect. */
+#ifndef WIRESPAN_CONTEXT_H
+#define WIRESPAN_CONTEXT_H
+
+#include "kern/maps.h"
+#include "kern/task.h"
+
+/* --- ids --- */
+
+static __always_inline __u64 id_new(void)
+{
+	__u64 x = ((__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32()) ^ id_seed;
+
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull; /* splitmix64 */
+	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+	x ^= x >> 31;
+	return x ? x : 1;
+}
+
+/* --- executors --- */
+
+static __always_inline __u64 goroutine(void)
+{
+	struct pt_regs *r = task_regs(bpf_get_current_task_btf());
+
+	return r ? GOROUTINE(r) : 0;
+}
+
+static __always_inline struct ctx *executor_find(const struct scratch *s)
+{
+	struct go_key k = {};
+
+	if (!(s->proc.flags & PROC_GO))
+		return bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
+	k.g = goroutine();
+	k.key = s->key;
+	return bpf_map_lookup_elem(&goroutines, &k);
+}
+
+static __always_inline void executor_set(const struct scratch *s, const struct ctx *to)
+{
+	struct go_key k = {};
+	struct ctx *x;
+
+	if (s->proc.flags & PROC_GO) {
+		k.g = goroutine();
+		k.key = s->key;
+		if (k.g && bpf_map_update_elem(&goroutines, &k, to, BPF_ANY))
+			lost(LOST_EXECUTOR_FULL);
+		return;
+	}
+	x = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0,
+				 BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!x) {
+		lost(LOST_STORAGE_FULL);
+		return;
+	}
+	*x = *to;
+}
+
+/* This goroutine has answered: nothing of it needs to stay. A thread's entry goes with the thread. */
+static __always_inline void executor_done(const struct scratch *s)
+{
+	struct go_key k = {};
+
+	if (!(s->proc.flags & PROC_GO))
+		return;
+	k.g = goroutine();
+	k.key = s->key;
+	bpf_map_delete_elem(&goroutines, &k);
+}
+
+/* --- the connection's name --- */
+
+/* One reading of the two initial sequence numbers. They are derived from pairs of counters that
+ * change in softirq, so a pair is read again until it holds still. */
+static __always_inline int isn_read(struct tcp_sock *tp, __u32 *own, __u32 *peer)
+{
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		__u32 una = *(volatile __u32 *)&tp->snd_una;
+		__u32 acked = (__u32) * (volatile __u64 *)&tp->bytes_acked;
+		__u32 nxt = *(volatile __u32 *)&tp->rcv_nxt;
+		__u32 received = (__u32) * (volatile __u64 *)&tp->bytes_received;
+
+		if (una == *(volatile __u32 *)&tp->snd_una &&
+		    acked == (__u32) * (volatile __u64 *)&tp->bytes_acked &&
+		    nxt == *(volatile __u32 *)&tp->rcv_nxt &&
+		    received == (__u32) * (volatile __u64 *)&tp->bytes_received) {
+			*own = una - acked;
+			*peer = nxt - received;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+/* Gives the connection its name. The opener's own number is one less than what its peer sees. */
+static __always_inline int conn_identify(struct conn *c, struct tcp_sock *tp)
+{
+	__u32 own, peer;
+
+	if (c->isn)
+		return 0;
+	if (isn_read(tp, &own, &peer)) {
+		lost(LOST_IDENTITY);
+		return -1;
+	}
+	if (c->flags & CONN_OPENER)
+		c->isn = (__u64)(own + 1) << 32 | peer;
+	else
+		c->isn = (__u64)peer << 32 | own;
+	return 0;
+}
+
+/* --- same-node links --- */
+
+static __always_inline void link_key(const struct conn *c, const struct exchange *x,
+				     struct link_key *k)
+{
+	int opener = c->flags & CONN_OPENER;
+
+	k->isn = c->isn;
+	k->pos = x->pos;
+	/* requests come from the client end, which is nearly always the opener */
+	k->by_opener = (c->role == ROLE_CLIENT) == !!opener;
+}
+
+enum { LINK_UNREAD_MAX = 4, LINK_RETRY = 64 };
+
+/* A peer that took none of the last links is on another node or not tracked: try now and then. */
+static __always_inline int link_wanted(const struct conn *c, const struct exchange *x)
+{
+	return c->isn && (c->unread < LINK_UNREAD_MAX || x->serial % LINK_RETRY == 0);
+}
+
+static __always_inline void link_publish(struct conn *c, const struct exchange *x)
+{
+	struct ctx v = { { x->trace[0], x->trace[1] }, x->span };
+	struct link_key k = {};
+
+	if (!link_wanted(c, x))
+		return;
+	link_key(c, x, &k);
+	if (bpf_map_update_elem(&links, &k, &v, BPF_ANY))
+		lost(LOST_LINK_FULL);
+}
+
+/* The response is here: whoever was to take the link has done so. */
+static __always_inline void link_withdraw(struct conn *c, const struct exchange *x)
+{
+	struct link_key k = {};
+
+	if (!link_wanted(c, x))
+		return;
+	link_key(c, x, &k);
+	if (bpf_map_delete_elem(&links, &k))
+		c->unread = 0;
+	else if (c->unread < LINK_UNREAD_MAX)
+		c->unread++;
+}
+
+static __always_inline int link_take(struct conn *c, struct exchange *x)
+{
+	struct link_key k = {};
+	struct ctx *v;
+
+	if (!c->isn)
+		return 0;
+	link_key(c, x, &k);
+	v = bpf_map_lookup_elem(&links, &k);
+	if (!v)
+		return 0;
+	x->trace[0] = v->trace[0];
+	x->trace[1] = v->trace[1];
+	x->parent = v->span;
+	x->how = PARENT_PEER;
+	bpf_map_delete_elem(&links, &k);
+	return 1;
+}
+
+/* --- the parent rule --- */
+
+static __always_inline void parent_is_header(struct exchange *x, const struct http1 *m)
+{
+	x->trace[0] = m->parent_trace[0];
+	x->trace[1] = m->parent_trace[1];
+	x->parent = m->parent_span;
+	x->how = PARENT_HEADER;
+}
+
+static __always_inline void parent_is_none(struct exchange *x)
+{
+	x->trace[0] = id_new();
+	x->trace[1] = id_new();
+	x->parent = 0;
+	x->how = PARENT_NONE;
+}
+
+/* m: the request's head, or NULL where the protocol has none. */
+static __always_inline void server_parent(struct event *e, struct exchange *x, const struct http1 *m)
+{
+	if (link_take(e->c, x))
+		return;
+	if (m && (m->flags & H1_HAS_PARENT))
+		parent_is_header(x, m);
+	else
+		parent_is_none(x);
+}
+
+/* ctx names a server span that is still open: the request is its child. A traceparent that is the
+ * one its own request brought was forwarded, not made by an SDK in this program. */
+static __always_inline int client_adopt(struct exchange *x, const struct ctx *ctx, __u8 how,
+					const struct http1 *m)
+{
+	struct open_span *open;
+	__u64 span = ctx->span;
+
+	if (!span)
+		return 0;
+	open = bpf_map_lookup_elem(&contexts, &span);
+	if (!open)
+		return 0;
+	if (m && (m->flags & H1_HAS_PARENT)) {
+		if (open->header_span != m->parent_span ||
+		    open->header_trace[0] != m->parent_trace[0] ||
+		    open->header_trace[1] != m->parent_trace[1])
+			return 0;
+		x->flags |= EX_FORWARDED;
+	}
+	x->trace[0] = ctx->trace[0];
+	x->trace[1] = ctx->trace[1];
+	x->parent = span;
+	x->how = how;
+	x->flags |= EX_LOCAL;
+	return 1;
+}
+
+static __always_inline void client_parent(struct event *e, struct exchange *x, const struct http1 *m)
+{
+	struct conn *c = e->c;
+	struct ctx born = { { c->born_trace[0], c->born_trace[1] }, c->born_span };
+	struct ctx *ctx;
+
+	/* The first request of a new connection belongs to whoever opened it, even when an event loop
+	 * has read something else before the connection was up. */
+	c->born_span = 0;
+	if (client_adopt(x, &born, PARENT_SOCKET, m))
+		return;
+	ctx = executor_find(e->s);
+	if (ctx && client_adopt(x, ctx, PARENT_EXECUTOR, m))
+		return;
+	if (m && (m->flags & H1_HAS_PARENT))
+		parent_is_header(x, m);
+	else
+		parent_is_none(x);
+}
+
+static __always_inline void context_open(struct exchange *x, const struct http1 *m)
+{
+	struct open_span v = {};
+	__u64 span = x->span;
+
+	if (m && (m->flags & H1_HAS_PARENT)) {
+		v.header_trace[0] = m->parent_trace[0];
+		v.header_trace[1] = m->parent_trace[1];
+		v.header_span = m->parent_span;
+	}
+	if (bpf_map_update_elem(&contexts, &span, &v, BPF_ANY))
+		lost(LOST_CONTEXT_FULL);
+}
+
+/* Decides ids and parent of a request whose head is known; publishes what others may ask for. */
+static __always_inline void exchange_open(struct event *e, struct exchange *x, const struct http1 *m)
+{
+	x->span = id_new();
+	x->flags |= EX_OPEN;
+	if (e->c->role == ROLE_SERVER) {
+		server_parent(e, x, m);
+		context_open(x, m);
+	} else {
+		client_parent(e, x, m);
+		link_publish(e->c, x);
+	}
+}
+
+/* Takes back what exchange_open published. */
+static __always_inline void exchange_close(struct conn *c, const struct exchange *x)
+{
+	__u64 span = x->span;
+
+	if (!(x->flags & EX_OPEN))
+		return;
+	if (c->role == ROLE_SERVER)
+		bpf_map_delete_elem(&contexts, &span);
+	else
+		link_withdraw(c, x);
+}
+
+/* The program has just read from this connection: now it works for … */
+static __always_inline void executor_follow(struct event *e, const struct exchange *x)
+{
+	struct ctx to = { { x->trace[0], x->trace[1] }, x->span };
+
+	if (!(x->flags & EX_OPEN))
+		return;
+	if (e->c->role == ROLE_CLIENT) {
+		if (!(x->flags & EX_LOCAL))
+			return;
+		to.span = x->parent;
+	}
+	executor_set(e->s, &to);
+}
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* emit.h - everything that goes to the agent: fills a record, sends it, or counts the loss. A record
+ * does not wake the agent (a wake-up costs more than all the rest) unless a good part of the ring is
+ * full; the agent looks by itself several times a second. */
+#ifndef WIRESPAN_EMIT_H
+#define WIRESPAN_EMIT_H
+
+#include "kern/context.h"
+
+enum { AF_INET_ = 2, AF_INET6_ = 10, SOCK_DONE_ = 1 << 1 };
+
+static __always_inline __u64 ring_flags(void)
+{
+	return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= ring_wake_bytes ? BPF_RB_FORCE_WAKEUP
+									     : BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline void head_fill(struct rec_head *h, __u8 type, __u32 len, __u32 key)
+{
+	h->type = type;
+	h->version = RECORD_VERSION;
+	h->len = len;
+	h->key = key;
+}
+
+static __always_inline void addr_map_v4(__u8 *to, __u32 v4)
+{
+	__u32 *w = (__u32 *)to;
+
+	w[0] = w[1] = 0;
+	w[2] = bpf_htonl(0xffff);
+	w[3] = v4;
+}
+
+static __always_inline void span_addresses(struct rec_span *r, struct sock *sk)
+{
+	r->local_port = sk->__sk_common.skc_num;
+	r->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
+	if (sk->__sk_common.skc_family == AF_INET6_) {
+		BPF_CORE_READ_INTO(&r->local_addr, sk, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO(&r->remote_addr, sk, __sk_common.skc_v6_daddr);
+		return;
+	}
+	addr_map_v4(r->local_addr, sk->__sk_common.skc_rcv_saddr);
+	addr_map_v4(r->remote_addr, sk->__sk_common.skc_daddr);
+}
+
+static __always_inline __u16 span_flags(const struct exchange *x, __u32 flags)
+{
+	if (x->flags & EX_CUT)
+		flags |= SPAN_CUT;
+	if (x->flags & EX_FORWARDED)
+		flags |= SPAN_FORWARDED;
+	if (x->flags & EX_AGENT_FIRST)
+		flags |= SPAN_AGENT_FIRST;
+	if (x->flags & EX_ROWS)
+		flags |= SPAN_ROWS;
+	if (x->how == PARENT_HEADER)
+		flags |= SPAN_PARENT_REMOTE;
+	if (x->stmt)
+		flags |= SPAN_STMT;
+	if (!x->first_ns)
+		flags |= SPAN_NOT_RESPONSE;
+	return flags;
+}
+
+static __always_inline void span_fill(struct rec_span *r, struct event *e, const struct exchange *x)
+{
+	struct conn *c = e->c;
+
+	r->start_ns = x->start_ns;
+	r->first_ns = x->first_ns;
+	r->end_ns = e->s->now;
+	r->trace_id[0] = x->trace[0];
+	r->trace_id[1] = x->trace[1];
+	r->span_id = x->span;
+	r->parent_id = x->parent;
+	r->proc_start_ns = e->s->proc.start_ns;
+	r->pid = e->s->proc.pid;
+	r->conn = c->id;
+	r->stmt = x->stmt;
+	r->rows = x->rows;
+	r->status = x->status;
+	r->proto = c->proto;
+	r->role = c->role;
+	r->parent = x->how;
+	r->op = x->op;
+	__builtin_memcpy(r->sqlstate, x->sqlstate, sizeof(r->sqlstate));
+	r->sqlstate[5] = 0;
+	__builtin_memcpy(r->text_len, x->text_len, sizeof(r->text_len));
+}
+
+/* HTTP: bodies, to the byte. A request whose end was not seen yet counts what has been. */
+static __always_inline void span_sizes(struct rec_span *r, const struct conn *c,
+				       const struct exchange *x)
+{
+	const struct http1 *req = c->role == ROLE_CLIENT ? &c->dir[TX].http : &c->dir[RX].http;
+	const struct http1 *resp = c->role == ROLE_CLIENT ? &c->dir[RX].http : &c->dir[TX].http;
+
+	r->req_bytes = r->resp_bytes = 0;
+	if (c->proto != PROTO_HTTP1)
+		return;
+	r->req_bytes = x->flags & EX_REQ_DONE ? x->req_bytes : req->body;
+	if (x->first_ns)
+		r->resp_bytes = resp->body;
+}
+
+static __always_inline void span_emit(struct event *e, const struct slot *slot, __u32 flags)
+{
+	struct rec_span *r = &e->s->span;
+	__u32 text = slot->x.text_used, len;
+
+	if (text > TEXT_MAX)
+		text = TEXT_MAX;
+	barrier_var(text);
+	if (text && text <= TEXT_MAX)
+		bpf_probe_read_kernel(r->text, text, slot->text);
+	span_fill(r, e, &slot->x);
+	span_sizes(r, e->c, &slot->x);
+	span_addresses(r, e->sk);
+	r->flags = span_flags(&slot->x, flags);
+	len = __builtin_offsetof(struct rec_span, text) + text;
+	head_fill(&r->head, REC_SPAN, len, e->s->key);
+	barrier_var(len);
+	if (len > sizeof(*r))
+		return;
+	if (bpf_ringbuf_output(&ring, r, len, ring_flags()))
+		lost(LOST_RING_SPAN);
+}
+
+/* A piece of SQL text, or the database's name: w->from..w->to. */
+static __always_inline void stmt_emit(struct event *e, __u64 stmt, __u32 off, __u32 total)
+{
+	struct rec_stmt *r = &e->s->stmt;
+	__u32 from = e->s->w.from, n = e->s->w.to - from, len;
+
+	if (off + n > STMT_TEXT_MAX)
+		n = off < STMT_TEXT_MAX ? STMT_TEXT_MAX - off : 0;
+	barrier_var(n);
+	if (n > STMT_CHUNK)
+		n = STMT_CHUNK;
+	if (n && bpf_probe_read_kernel(r->text, n, &e->s->w.b[from & (WINDOW - 1)]))
+		return;
+	r->conn = e->c->id;
+	r->stmt = stmt;
+	r->off = off;
+	r->total = total;
+	len = __builtin_offsetof(struct rec_stmt, text) + n;
+	head_fill(&r->head, REC_STMT, len, e->s->key);
+	if (bpf_ringbuf_output(&ring, r, len, ring_flags()))
+		lost(LOST_RING_STMT);
+}
+
+#endif

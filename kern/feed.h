@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* feed.h - gives the bytes of a chunk to the right parser: compares the chunk's place in the stream
+ * with what the parser waits for (passing over what it has seen, counting what nobody saw), copies a
+ * window at a time, steps the parser, skips counted bodies, and finds out what protocol a connection
+ * speaks and who is the client. The sequence numbers are the truth: whatever way bytes take around
+ * us, they say how many there were. */
+#ifndef WIRESPAN_FEED_H
+#define WIRESPAN_FEED_H
+
+#include "kern/http1_conn.h"
+#include "kern/pgsql_conn.h"
+#include "kern/sniff.h"
+
+static __always_inline __u64 conn_skippable(const struct event *e)
+{
+	struct dir_state *d = event_dir(e);
+
+	return e->c->proto == PROTO_HTTP1 ? http1_skippable(&d->http) : pgsql_skippable(&d->pg);
+}
+
+/* Back to knowing nothing: the next request that is seen whole begins anew. */
+static __always_inline int conn_restart(struct event *e, enum lost why)
+{
+	lost(why);
+	queue_drop(e);
+	e->c->proto = PROTO_UNKNOWN;
+	e->c->role = 0;
+	e->c->dir[RX].held_len = e->c->dir[TX].held_len = 0;
+	return 0;
+}
+
+static __always_inline int conn_mark(struct event *e, int mark)
+{
+	struct dir_state *d = event_dir(e);
+
+	if (e->c->proto == PROTO_HTTP1)
+		return http1_mark(e, &d->http, mark);
+	return pgsql_mark(e, &d->pg, mark);
+}
+
+/* k bytes that a parser has no need to see, or that nobody can show it. */
+static __noinline int conn_unseen(struct event *e, __u64 k)
+{
+	struct dir_state *d = event_dir(e);
+	int mark;
+
+	if (!k)
+		return 0;
+	if (e->c->proto == PROTO_UNKNOWN) {
+		d->held_len = 0;
+		return 0;
+	}
+	if (k > conn_skippable(e)) {
+		conn_restart(e, LOST_GAP);
+		return 0;
+	}
+	mark = e->c->proto == PROTO_HTTP1 ? http1_skip(&d->http, k) : pgsql_skip(&d->pg, k);
+	if (mark && conn_mark(e, mark))
+		conn_restart(e, LOST_BAD_BYTES);
+	return 0;
+}
+
+/* --- where the bytes are --- */
+
+/* The next entry of the program's vector becomes the current piece. */
+static __always_inline int segment_next(struct scratch *s)
+{
+	struct iovec v;
+	long err;
+
+	if (!s->iov_left)
+		return 0;
+	if (s->iov_kernel)
+		err = bpf_probe_read_kernel(&v, sizeof(v), (void *)s->iov);
+	else
+		err = bpf_probe_read_user(&v, sizeof(v), (void *)s->iov);
+	if (err)
+		return 0;
+	s->iov += sizeof(v);
+	s->iov_left--;
+	s->seg = (__u64)v.iov_base;
+	s->seg_left = v.iov_len;
+	return 1;
+}
+
+static __always_inline void segment_skip(struct scratch *s)
+{
+	__u64 k = s->seg_skip < s->seg_left ? s->seg_skip : s->seg_left;
+
+	s->seg += k;
+	s->seg_left -= k;
+	s->seg_skip -= k;
+}
+
+/* Bytes held back from the last chunk stand before the new ones. */
+static __always_inline __u32 window_held(struct event *e)
+{
+	struct dir_state *d = event_dir(e);
+	__u32 n = d->held_len;
+
+	if (!n || e->c->proto != PROTO_UNKNOWN)
+		return 0;
+	if (n > HELD_MAX)
+		n = HELD_MAX;
+	__builtin_memcpy(e->s->w.b, d->held, HELD_MAX);
+	return n;
+}
+
+/* Copies the next piece of the chunk into the window. 0: nothing is left, or it cannot be read. */
+static __always_inline int window_fill(struct event *e)
+{
+	struct scratch *s = e->s;
+	__u32 held = window_held(e), k = s->len - s->off;
+
+	if (k > s->seg_left)
+		k = (__u32)s->seg_left;
+	if (k > WINDOW - HELD_MAX - 1)
+		k = WINDOW - HELD_MAX - 1;
+	barrier_var(k);
+	if (!k || k > WINDOW - HELD_MAX - 1)
+		return 0;
+	held &= 15;
+	if (bpf_probe_read_user(&s->w.b[held], k, (void *)s->seg)) {
+		lost(LOST_FAULT);
+		return 0;
+	}
+	s->base = event_dir(e)->pos + s->off - held;
+	s->w.n = held + k;
+	s->w.at = s->w.tok = 0;
+	s->off += k;
+	s->seg += k;
+	s->seg_left -= k;
+	return 1;
+}
+
+/* One move towards the next window: 1 go on, 0 the chunk is done. */
+static __always_inline int chunk_next(struct event *e)
+{
+	struct scratch *s = e->s;
+	__u64 skip;
+
+	if (s->off >= s->len)
+		return 0;
+	if (e->c->proto != PROTO_UNKNOWN) {
+		skip = conn_skippable(e);
+		if (skip) {
+			if (skip > s->len - s->off)
+				skip = s->len - s->off;
+			chunk_pass(s, (__u32)skip);
+			conn_unseen(e, skip);
+			return 1;
+		}
+	}
+	if (s->seg_skip && s->seg_left) {
+		segment_skip(s);
+		return 1;
+	}
+	if (!s->seg_left && segment_next(s))
+		return 1;
+	if (window_fill(e))
+		return 1;
+	conn_unseen(e, s->len - s->off);
+	s->off = s->len;
+	return 0;
+}
+
+/* --- the loop --- */
+
+static __always_inline void conn_flush(struct event *e)
+{
+	struct dir_state *d = event_dir(e);
+
+	if (e->c->proto == PROTO_HTTP1)
+		http1_flush(e, &d->http);
+	else if (e->c->proto == PROTO_PGSQL)
+		pgsql_flush(e, &d->pg);
+}
+
+static __always_inline int conn_step(struct event *e)
+{
+	struct dir_state *d = event_dir(e);
+	struct window *w = &e->s->w;
+
+	if (e->c->proto == PROTO_HTTP1)
+		return http1_step(&d->http, w);
+	if (d->pg.state == PGS_TYPE) {
+		d->msg_ns = e->s->now;
+		d->msg_pos = e->s->base + w->at;
+	}
+	return pgsql_step(&d->pg, w);
+}
+
+/* One small thing a call: the verifier looks at it once. */
+static long feed_one(__u32 i, void *arg)
+{
+	struct event *e = arg;
+	struct window *w = &e->s->w;
+	int mark;
+
+	if (e->c->flags & CONN_SILENT)
+		return 1;
+	if (w->at >= w->n) {
+		conn_flush(e);
+		w->n = w->at = 0;
+		return !chunk_next(e);
+	}
+	if (e->c->proto == PROTO_UNKNOWN) {
+		conn_sniff(e);
+		return 0;
+	}
+	mark = conn_step(e);
+	if (mark && conn_mark(e, mark)) {
+		conn_restart(e, LOST_BAD_BYTES);
+		w->at = w->n;
+	}
+	return 0;
+}
+
+/* Cuts off what the parser has seen already (a send that is tried again), counts what nobody saw. */
+static __always_inline int chunk_place(struct event *e, __u32 pos)
+{
+	struct dir_state *d = event_dir(e);
+	struct scratch *s = e->s;
+	__s32 ahead = (__s32)(pos - d->pos);
+
+	s->off = 0;
+	if (!d->pos_known) {
+		d->pos_known = 1;
+		d->pos = pos;
+		return 0;
+	}
+	if (ahead > 0) {
+		conn_unseen(e, ahead);
+		d->pos = pos;
+	} else if (ahead < 0) {
+		if ((__u32)-ahead >= s->len)
+			return -1;
+		d->pos = pos;
+		chunk_pass(s, (__u32)-ahead);
+	}
+	return 0;
+}
+
+/* s->len bytes of the stream, from sequence number pos on; chunk_received or chunk_sending has said
+ * where they are. */
+static __always_inline void feed(struct event *e, __u32 pos)
+{
+	struct dir_state *d = event_dir(e);
+	struct scratch *s = e->s;
+
+	if (chunk_place(e, pos))
+		return;
+	s->w.n = s->w.at = 0;
+	if (chunk_known(s))
+		bpf_loop(2 * s->len + 64, feed_one, e, 0);
+	else
+		conn_unseen(e, s->len - s->off);
+	d->pos = pos + s->len;
+}
+
+#endif

@@ -1,0 +1,598 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* http1.h - HTTP/1.x as a resumable machine, one per direction of a connection. Feeds on any split
+ * of the stream, one byte or sixty thousand, and turns bytes into marks: a message begins, a piece
+ * of text, the head ends, the message ends, nonsense. Lines that do not matter are skipped by word
+ * scan, bodies are counted and never read. It knows nothing of sockets, maps or time, and does not
+ * pair requests with responses: whether a response has a body depends on its request, so the caller
+ * answers the mark H1_HEAD_END with http1_body_begin. */
+#ifndef WIRESPAN_HTTP1_H
+#define WIRESPAN_HTTP1_H
+
+#include "kern/record.h"
+#include "kern/window.h"
+
+enum http1_state {
+	H1_START,   /* between messages; stray empty lines are skipped */
+	H1_METHOD,  /* request line */
+	H1_TARGET,
+	H1_VERSION,
+	H1_PROTO,   /* status line: HTTP/1.x and the three digits */
+	H1_LINE,    /* the rest of a line that does not matter */
+	H1_NAME,    /* a header name; col 0 at the start of the line */
+	H1_VALUE,   /* the value of a header that matters */
+	H1_HEAD_OVER, /* waits for http1_body_begin */
+	H1_BODY,
+	H1_CHUNK_SIZE,
+	H1_CHUNK_EXT,
+	H1_CHUNK_DATA,
+	H1_CHUNK_END,
+	H1_TRAILER, /* start of a trailer line */
+	H1_TRAILER_LINE,
+	H1_UNTIL_CLOSE,
+	H1_TUNNEL,
+	H1_DEAD,    /* after nonsense */
+};
+
+enum http1_mark {
+	H1_NONE,
+	H1_BEGIN,    /* the message's first byte is at the cursor */
+	H1_TEXT,     /* from..to belongs to text piece `text`; it ends there */
+	H1_HEAD_END,
+	H1_MSG_END,
+	H1_BAD,
+};
+
+enum http1_header { H1_HOST, H1_AGENT, H1_LENGTH, H1_ENCODING, H1_TRACEPARENT };
+
+enum http1_flags {
+	H1_IS_RESPONSE = 1, /* set once by the owner */
+	H1_CHUNKED = 2,
+	H1_HAS_LENGTH = 4,
+	H1_HAS_PARENT = 8, /* traceparent is whole and legal */
+	H1_IS_HEAD = 16,
+	H1_IS_CONNECT = 32,
+};
+
+struct http1 {
+	__u64 left;   /* of the counted body, or of the chunk */
+	__u64 body;   /* bytes so far, without chunk framing */
+	__u64 length; /* Content-Length */
+	__u64 parent_trace[2], parent_span; /* traceparent, as bytes in memory order */
+	__u32 hash;   /* of the name or token so far */
+	__u16 status;
+	__u8 state;   /* enum http1_state */
+	__u8 header;  /* enum http1_header of the value */
+	__u8 col;     /* position in the current token, where that matters */
+	__u8 flags;   /* enum http1_flags */
+	__u8 minor;   /* HTTP/1.minor */
+	__u8 text;    /* enum rec_text of the piece being captured */
+};
+
+/* FNV-1a; folds to a constant for a literal. */
+static __always_inline __u32 hash_byte(__u32 h, __u8 c)
+{
+	return (h ^ c) * 16777619u;
+}
+
+enum { HASH_START = 0x811c9dc5 };
+
+static __always_inline __u32 hash_literal(const char *s, __u32 n)
+{
+	__u32 h = HASH_START, i;
+
+	for (i = 0; i < n; i++)
+		h = hash_byte(h, (__u8)s[i]);
+	return h;
+}
+#define HASH(s) hash_literal(s, sizeof(s) - 1)
+
+static __always_inline __u8 lower(__u8 c)
+{
+	return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
+}
+
+static __always_inline int hex_digit(__u8 c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static __always_inline int http1_bad(struct http1 *m)
+{
+	m->state = H1_DEAD;
+	return H1_BAD;
+}
+
+static __always_inline int http1_msg_end(struct http1 *m)
+{
+	m->state = H1_START;
+	return H1_MSG_END;
+}
+
+/* Is text being captured that goes on in the next window? Its start is window.tok. */
+static __always_inline int http1_capturing(const struct http1 *m)
+{
+	return m->state == H1_METHOD || m->state == H1_TARGET ||
+	       (m->state == H1_VALUE && m->header <= H1_AGENT && m->col);
+}
+
+/* A piece of the request line ends at the blank. */
+static __always_inline int http1_word(struct window *w, __u32 to)
+{
+	w->from = w->tok;
+	w->to = to;
+	w->at = to + 1;
+	return H1_TEXT;
+}
+
+static __always_inline int http1_begin(struct http1 *m, struct window *w, __u8 c)
+{
+	if (c == '\r' || c == '\n') {
+		w->at++;
+		return H1_NONE;
+	}
+	m->flags &= H1_IS_RESPONSE;
+	m->left = m->body = m->length = 0;
+	m->status = 0;
+	m->col = 0;
+	m->hash = HASH_START;
+	m->text = TEXT_METHOD;
+	m->state = m->flags & H1_IS_RESPONSE ? H1_PROTO : H1_METHOD;
+	w->tok = w->at;
+	return H1_BEGIN;
+}
+
+static __always_inline int http1_method(struct http1 *m, struct window *w, __u8 c)
+{
+	if (c == ' ' && m->col) {
+		if (m->hash == HASH("HEAD"))
+			m->flags |= H1_IS_HEAD;
+		if (m->hash == HASH("CONNECT"))
+			m->flags |= H1_IS_CONNECT;
+		m->state = H1_TARGET;
+		m->text = TEXT_METHOD;
+		return http1_word(w, w->at);
+	}
+	if (c <= ' ' || c >= 0x7f || m->col >= 32)
+		return http1_bad(m);
+	m->hash = hash_byte(m->hash, c);
+	m->col++;
+	w->at++;
+	return H1_NONE;
+}
+
+static __always_inline int http1_target(struct http1 *m, struct window *w)
+{
+	__u32 i = window_scan(w, ' ', '\n');
+
+	m->text = TEXT_TARGET;
+	w->at = i;
+	if (i >= w->n || (window_byte(w, i) != ' ' && window_byte(w, i) != '\n'))
+		return H1_NONE;
+	if (window_byte(w, i) == '\n')
+		return http1_bad(m);
+	m->state = H1_VERSION;
+	m->col = 0;
+	return http1_word(w, i);
+}
+
+/* "HTTP/1." then the minor digit; column 8 is the caller's. */
+static __always_inline int http1_version(struct http1 *m, __u8 c)
+{
+	const __u64 proto = 0x2e312f50545448ull; /* "HTTP/1.", first byte lowest */
+	__u8 col = m->col & 7;
+
+	if (col < 7 ? c != (__u8)(proto >> (8 * col)) : c < '0' || c > '9')
+		return http1_bad(m);
+	if (col == 7)
+		m->minor = c - '0';
+	m->col++;
+	return H1_NONE;
+}
+
+static __always_inline int http1_request_version(struct http1 *m, struct window *w, __u8 c)
+{
+	w->at++;
+	if (m->col == 7)
+		m->state = H1_LINE;
+	return http1_version(m, c);
+}
+
+static __always_inline int http1_status_line(struct http1 *m, struct window *w, __u8 c)
+{
+	w->at++;
+	if (m->col < 8)
+		return http1_version(m, c);
+	if (m->col == 8) {
+		m->col++;
+		return c == ' ' ? H1_NONE : http1_bad(m);
+	}
+	if (c < '0' || c > '9')
+		return http1_bad(m);
+	m->status = m->status * 10 + (c - '0');
+	if (++m->col == 12)
+		m->state = H1_LINE;
+	return H1_NONE;
+}
+
+/* To behind the next line end, or as far as one scan goes. */
+static __always_inline int http1_skip_line(struct http1 *m, struct window *w, __u8 next)
+{
+	__u32 i = window_scan(w, '\n', '\n');
+
+	w->at = i;
+	if (i < w->n && window_byte(w, i) == '\n') {
+		w->at++;
+		m->state = next;
+		m->col = 0;
+	}
+	return H1_NONE;
+}
+
+static __always_inline int http1_line_start(struct http1 *m, struct window *w, __u8 c)
+{
+	if (c == '\r') {
+		m->col = 255; /* only a line feed may follow */
+		w->at++;
+		return H1_NONE;
+	}
+	if (c == '\n') {
+		w->at++;
+		m->state = H1_HEAD_OVER;
+		return H1_HEAD_END;
+	}
+	if (m->col == 255)
+		return http1_bad(m);
+	c = lower(c);
+	if (c != 'h' && c != 'u' && c != 'c' && c != 't') {
+		m->state = H1_LINE; /* folded lines too: none of ours may be folded */
+		return http1_skip_line(m, w, H1_NAME);
+	}
+	m->hash = hash_byte(HASH_START, c);
+	m->col = 1;
+	w->at++;
+	return H1_NONE;
+}
+
+static __always_inline int http1_value_begin(struct http1 *m, struct window *w)
+{
+	m->state = H1_VALUE;
+	m->col = 0;
+	if (m->hash == HASH("host")) {
+		m->header = H1_HOST;
+		m->text = TEXT_HOST;
+	} else if (m->hash == HASH("user-agent")) {
+		m->header = H1_AGENT;
+		m->text = TEXT_AGENT;
+	} else if (m->hash == HASH("content-length")) {
+		m->header = H1_LENGTH;
+		m->left = 0;
+	} else if (m->hash == HASH("transfer-encoding")) {
+		m->header = H1_ENCODING;
+	} else if (m->hash == HASH("traceparent")) {
+		m->header = H1_TRACEPARENT;
+	} else {
+		m->state = H1_LINE;
+	}
+	m->hash = HASH_START;
+	w->at++;
+	w->tok = w->at;
+	return H1_NONE;
+}
+
+static __always_inline int http1_name(struct http1 *m, struct window *w, __u8 c)
+{
+	if (m->col == 0 || m->col == 255)
+		return http1_line_start(m, w, c);
+	if (c == ':')
+		return http1_value_begin(m, w);
+	c = lower(c);
+	/* ho… us… co… tr…: nothing else among h, u, c, t is ours */
+	if (c <= ' ' || m->col >= 24 || (m->col == 1 && c != 'o' && c != 's' && c != 'r')) {
+		m->state = H1_LINE;
+		return H1_NONE;
+	}
+	m->hash = hash_byte(m->hash, c);
+	m->col++;
+	w->at++;
+	return H1_NONE;
+}
+
+static __always_inline int http1_value_text(struct http1 *m, struct window *w, __u8 c)
+{
+	__u32 i;
+
+	if (!m->col && (c == ' ' || c == '\t')) {
+		w->tok = ++w->at;
+		return H1_NONE;
+	}
+	m->col = 1;
+	i = window_scan(w, '\n', '\n');
+	w->at = i;
+	if (i >= w->n || window_byte(w, i) != '\n')
+		return H1_NONE;
+	m->state = H1_NAME;
+	m->col = 0;
+	w->from = w->tok;
+	w->to = i > w->tok && window_byte(w, i - 1) == '\r' ? i - 1 : i;
+	w->at = i + 1;
+	return H1_TEXT;
+}
+
+/* One number, or several equal ones in a list or in several headers; left holds the one being read. */
+static __always_inline int http1_length(struct http1 *m, __u8 c)
+{
+	if (c >= '0' && c <= '9') {
+		if (m->left >> 56)
+			return http1_bad(m);
+		m->left = m->left * 10 + (c - '0');
+		m->col = 1;
+		return H1_NONE;
+	}
+	if (c == ' ' || c == '\t' || c == '\r')
+		return H1_NONE;
+	if ((c != ',' && c != '\n') || !m->col)
+		return http1_bad(m);
+	if ((m->flags & H1_HAS_LENGTH) && m->length != m->left)
+		return http1_bad(m);
+	m->flags |= H1_HAS_LENGTH;
+	m->length = m->left;
+	m->left = 0;
+	m->col = 0;
+	return H1_NONE;
+}
+
+/* The last coding of the list decides. */
+static __always_inline int http1_encoding(struct http1 *m, __u8 c)
+{
+	if (c == ',')
+		m->hash = HASH_START;
+	else if (c == '\n')
+		m->flags = m->hash == HASH("chunked") ? m->flags | H1_CHUNKED : m->flags & ~H1_CHUNKED;
+	else if (c > ' ')
+		m->hash = hash_byte(m->hash, lower(c));
+	return H1_NONE;
+}
+
+static __always_inline void nibble_put(void *bytes, __u32 i, __u8 nibble)
+{
+	__u8 *b = bytes;
+
+	if (i & 1)
+		b[i >> 1] |= nibble;
+	else
+		b[i >> 1] = nibble << 4;
+}
+
+/* 00-<32 hex>-<16 hex>-<2 hex>: column 55 is the end; 254 says that it is not one. */
+static __always_inline int http1_traceparent(struct http1 *m, __u8 c)
+{
+	__u8 col = m->col;
+	int v = hex_digit(c);
+
+	if (c == '\n' || c == '\r') {
+		if (col == 55 && (m->parent_trace[0] | m->parent_trace[1]) && m->parent_span)
+			m->flags |= H1_HAS_PARENT;
+		return H1_NONE;
+	}
+	if (col == 0 && (c == ' ' || c == '\t'))
+		return H1_NONE;
+	if (col == 2 || col == 35 || col == 52)
+		m->col = c == '-' ? col + 1 : 254;
+	else if (v < 0 || col >= 55)
+		m->col = c == ' ' && col == 55 ? 55 : 254;
+	else
+		m->col = col + 1;
+	if (m->col == 254)
+		return H1_NONE;
+	if (col >= 3 && col < 35)
+		nibble_put(m->parent_trace, (col - 3) & 31, v);
+	if (col >= 36 && col < 52)
+		nibble_put(&m->parent_span, (col - 36) & 15, v);
+	return H1_NONE;
+}
+
+static __always_inline int http1_value(struct http1 *m, struct window *w, __u8 c)
+{
+	int mark;
+
+	if (m->header <= H1_AGENT)
+		return http1_value_text(m, w, c);
+	w->at++;
+	if (m->header == H1_LENGTH)
+		mark = http1_length(m, c);
+	else if (m->header == H1_ENCODING)
+		mark = http1_encoding(m, c);
+	else
+		mark = http1_traceparent(m, c);
+	if (c == '\n' && mark == H1_NONE) {
+		m->state = H1_NAME;
+		m->col = 0;
+	}
+	return mark;
+}
+
+static __always_inline int http1_counted(struct http1 *m, struct window *w)
+{
+	__u64 k = w->n - w->at;
+
+	if (k > m->left)
+		k = m->left;
+	w->at += (__u32)k;
+	m->left -= k;
+	m->body += k;
+	if (m->left)
+		return H1_NONE;
+	if (m->state == H1_BODY)
+		return http1_msg_end(m);
+	m->state = H1_CHUNK_END;
+	return H1_NONE;
+}
+
+static __always_inline int http1_chunk_size(struct http1 *m, struct window *w, __u8 c)
+{
+	int v = hex_digit(c);
+
+	w->at++;
+	if (v >= 0) {
+		if (m->left >> 56)
+			return http1_bad(m);
+		m->left = m->left << 4 | (__u64)v;
+		m->col = 1;
+	} else if (c == ';') {
+		m->state = H1_CHUNK_EXT;
+	} else if (c == '\n') {
+		if (!m->col)
+			return http1_bad(m);
+		m->state = m->left ? H1_CHUNK_DATA : H1_TRAILER;
+	} else if (c != '\r' && c != ' ' && c != '\t') {
+		return http1_bad(m);
+	}
+	return H1_NONE;
+}
+
+static __always_inline int http1_chunk_ext(struct http1 *m, struct window *w)
+{
+	__u32 i = window_scan(w, '\n', '\n');
+
+	w->at = i; /* the line end is left for H1_CHUNK_SIZE */
+	if (i < w->n && window_byte(w, i) == '\n')
+		m->state = H1_CHUNK_SIZE;
+	return H1_NONE;
+}
+
+static __always_inline int http1_chunk_end(struct http1 *m, struct window *w, __u8 c)
+{
+	w->at++;
+	if (c == '\n') {
+		m->state = H1_CHUNK_SIZE;
+		m->left = 0;
+		m->col = 0;
+		return H1_NONE;
+	}
+	return c == '\r' ? H1_NONE : http1_bad(m);
+}
+
+static __always_inline int http1_trailer(struct http1 *m, struct window *w, __u8 c)
+{
+	if (c != '\r' && c != '\n') {
+		m->state = H1_TRAILER_LINE;
+		return H1_NONE;
+	}
+	w->at++;
+	return c == '\n' ? http1_msg_end(m) : H1_NONE;
+}
+
+static __always_inline int http1_rest(struct http1 *m, struct window *w)
+{
+	if (m->state == H1_UNTIL_CLOSE)
+		m->body += w->n - w->at;
+	w->at = w->n;
+	return H1_NONE;
+}
+
+/* One step: looks at the bytes from the cursor (there is at least one), moves it, says what it found.
+ * A step may leave the cursor where it was, but never two in a row. */
+static __always_inline int http1_step(struct http1 *m, struct window *w)
+{
+	__u8 c = window_byte(w, w->at);
+
+	switch (m->state) {
+	case H1_START:
+		return http1_begin(m, w, c);
+	case H1_METHOD:
+		return http1_method(m, w, c);
+	case H1_TARGET:
+		return http1_target(m, w);
+	case H1_VERSION:
+		return http1_request_version(m, w, c);
+	case H1_PROTO:
+		return http1_status_line(m, w, c);
+	case H1_LINE:
+		return http1_skip_line(m, w, H1_NAME);
+	case H1_NAME:
+		return http1_name(m, w, c);
+	case H1_VALUE:
+		return http1_value(m, w, c);
+	case H1_BODY:
+	case H1_CHUNK_DATA:
+		return http1_counted(m, w);
+	case H1_CHUNK_SIZE:
+		return http1_chunk_size(m, w, c);
+	case H1_CHUNK_EXT:
+		return http1_chunk_ext(m, w);
+	case H1_CHUNK_END:
+		return http1_chunk_end(m, w, c);
+	case H1_TRAILER:
+		return http1_trailer(m, w, c);
+	case H1_TRAILER_LINE:
+		return http1_skip_line(m, w, H1_TRAILER);
+	default:
+		return http1_rest(m, w);
+	}
+}
+
+/* After H1_HEAD_END: how the body is delimited (RFC 9112 section 6.3, in its order). For a response,
+ * to_head and to_connect say what it answers. H1_MSG_END when there is no body, else H1_NONE; an
+ * interim response (1xx but 101) is H1_NONE too, and the final one follows. */
+static __always_inline int http1_body_begin(struct http1 *m, int to_head, int to_connect)
+{
+	int response = m->flags & H1_IS_RESPONSE;
+
+	m->left = 0;
+	m->col = 0;
+	if (response) {
+		if (m->status == 101 || (to_connect && m->status / 100 == 2)) {
+			m->state = H1_TUNNEL;
+			return H1_MSG_END;
+		}
+		if (m->status / 100 == 1) {
+			m->state = H1_START;
+			return H1_NONE;
+		}
+		if (to_head || m->status == 204 || m->status == 304)
+			return http1_msg_end(m);
+	}
+	if (m->flags & H1_CHUNKED) {
+		m->state = H1_CHUNK_SIZE;
+		return H1_NONE;
+	}
+	if (!(m->flags & H1_HAS_LENGTH) && response) {
+		m->state = H1_UNTIL_CLOSE;
+		return H1_NONE;
+	}
+	m->left = m->length;
+	if (!m->left)
+		return http1_msg_end(m);
+	m->state = H1_BODY;
+	return H1_NONE;
+}
+
+/* How many of the coming bytes need not be looked at. */
+static __always_inline __u64 http1_skippable(const struct http1 *m)
+{
+	if (m->state == H1_BODY || m->state == H1_CHUNK_DATA)
+		return m->left;
+	return m->state >= H1_UNTIL_CLOSE ? ~0ull : 0;
+}
+
+/* k bytes, at most http1_skippable, went by unseen. */
+static __always_inline int http1_skip(struct http1 *m, __u64 k)
+{
+	if (m->state == H1_UNTIL_CLOSE)
+		m->body += k;
+	if (m->state != H1_BODY && m->state != H1_CHUNK_DATA)
+		return H1_NONE;
+	m->left -= k;
+	m->body += k;
+	if (m->left)
+		return H1_NONE;
+	if (m->state == H1_BODY)
+		return http1_msg_end(m);
+	m->state = H1_CHUNK_END;
+	return H1_NONE;
+}
+
+#endif

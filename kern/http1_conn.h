@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* http1_conn.h - HTTP/1.x on a connection: what the parser's marks do to the queue of exchanges. The
+ * request's head opens an exchange, the response's last byte ends it. Knows the pairing rules that
+ * the parser cannot (HEAD, CONNECT, 1xx, 101), and nothing of bytes. */
+#ifndef WIRESPAN_HTTP1_CONN_H
+#define WIRESPAN_HTTP1_CONN_H
+
+#include "kern/exchange.h"
+
+enum { TARGET_MAX = TEXT_MAX - 2 * PIECE }; /* a long target leaves room for Host and User-Agent */
+
+static __always_inline void http1_start(struct conn *c)
+{
+	__builtin_memset(&c->dir[RX].http, 0, sizeof(c->dir[RX].http));
+	__builtin_memset(&c->dir[TX].http, 0, sizeof(c->dir[TX].http));
+	if (c->role == ROLE_CLIENT)
+		c->dir[RX].http.flags = H1_IS_RESPONSE;
+	else
+		c->dir[TX].http.flags = H1_IS_RESPONSE;
+}
+
+/* Copies a piece of at most PIECE bytes behind the text so far. */
+static __always_inline __u32 text_put(struct slot *slot, const struct window *w, __u32 from, __u32 len)
+{
+	__u32 used = slot->x.text_used;
+
+	if (len > PIECE)
+		len = PIECE;
+	if (!len)
+		return 0;
+	barrier_var(used);
+	if (used > TEXT_MAX - PIECE) {
+		slot->x.flags |= EX_CUT;
+		return 0;
+	}
+	barrier_var(len);
+	if (len > PIECE ||
+	    bpf_probe_read_kernel(&slot->text[used], len, &w->b[from & (WINDOW - 1)]))
+		return 0;
+	slot->x.text_used = used + len;
+	return len;
+}
+
+/* Adds from..to to text piece `which`; done says that the piece ends there. */
+static __noinline int text_add(struct slot *slot, struct scratch *s, __u32 which, __u32 done)
+{
+	__u32 from = s->w.from, left = s->w.to - from, i, n;
+
+	which &= 3;
+	if (slot->x.flags & EX_TEXT_DONE << which)
+		return 0;
+	if (which == TEXT_AGENT && !(slot->x.flags & EX_TEXT_DONE << TEXT_HOST))
+		slot->x.flags |= EX_AGENT_FIRST;
+	if (which == TEXT_TARGET && slot->x.text_used + left > TARGET_MAX) {
+		slot->x.flags |= EX_CUT;
+		left = slot->x.text_used < TARGET_MAX ? TARGET_MAX - slot->x.text_used : 0;
+	}
+	for (i = 0; i < TEXT_MAX / PIECE && left; i++) {
+		n = text_put(slot, &s->w, from, left);
+		if (!n)
+			break;
+		slot->x.text_len[which] += n;
+		from += n;
+		left -= n;
+	}
+	if (done)
+		slot->x.flags |= EX_TEXT_DONE << which;
+	return 0;
+}
+
+static __always_inline void http1_text_add(struct event *e, __u32 which, __u32 done)
+{
+	struct slot *slot;
+
+	if (!event_is_request(e))
+		return;
+	slot = slot_find(e->c, e->c->tail);
+	if (slot)
+		text_add(slot, e->s, which, done);
+}
+
+static __always_inline void http1_began(struct event *e)
+{
+	struct slot *slot;
+
+	if (event_is_request(e)) {
+		slot_new(e->c, e->s, e->s->base + e->s->w.at);
+		return;
+	}
+	slot = slot_head(e->c);
+	if (slot && !slot->x.first_ns)
+		slot->x.first_ns = e->s->now;
+	if (conn_is_idle(e->c))
+		lost(LOST_QUEUE_EMPTY);
+}
+
+static __always_inline void http1_request_done(struct event *e, struct http1 *m)
+{
+	struct slot *slot = slot_find(e->c, e->c->tail - 1);
+
+	if (!slot || conn_is_idle(e->c))
+		return;
+	slot->x.req_bytes = m->body;
+	slot->x.flags |= EX_REQ_DONE;
+}
+
+static __always_inline void http1_request_head(struct event *e, struct http1 *m)
+{
+	struct slot *slot = slot_find(e->c, e->c->tail);
+
+	if (slot) {
+		slot->x.op = m->minor;
+		if (m->flags & H1_IS_HEAD)
+			slot->x.flags |= EX_HEAD;
+		if (m->flags & H1_IS_CONNECT)
+			slot->x.flags |= EX_CONNECT;
+		exchange_open(e, &slot->x, m);
+	}
+	e->c->tail++;
+	if (http1_body_begin(m, 0, 0) == H1_MSG_END)
+		http1_request_done(e, m);
+}
+
+/* After 101, or a 2xx to CONNECT, the bytes are no longer HTTP. */
+static __always_inline void http1_tunnel(struct conn *c)
+{
+	c->dir[RX].http.state = H1_TUNNEL;
+	c->dir[TX].http.state = H1_TUNNEL;
+	c->flags |= CONN_SILENT;
+}
+
+static __always_inline void http1_response_head(struct event *e, struct http1 *m)
+{
+	struct slot *slot = slot_head(e->c);
+	__u16 flags = slot ? slot->x.flags : 0;
+	int mark = http1_body_begin(m, flags & EX_HEAD, flags & EX_CONNECT);
+
+	if (slot)
+		slot->x.status = m->status;
+	if (m->state == H1_TUNNEL)
+		http1_tunnel(e->c);
+	if (mark == H1_MSG_END)
+		exchange_finish(e, 0);
+}
+
+static __always_inline int http1_mark(struct event *e, struct http1 *m, int mark)
+{
+	switch (mark) {
+	case H1_BEGIN:
+		http1_began(e);
+		break;
+	case H1_TEXT:
+		http1_text_add(e, m->text, 1);
+		break;
+	case H1_HEAD_END:
+		if (event_is_request(e))
+			http1_request_head(e, m);
+		else
+			http1_response_head(e, m);
+		break;
+	case H1_MSG_END:
+		if (event_is_request(e))
+			http1_request_done(e, m);
+		else
+			exchange_finish(e, 0);
+		break;
+	case H1_BAD:
+		return -1;
+	}
+	return 0;
+}
+
+/* The window is used up in the middle of a text piece. */
+static __always_inline void http1_flush(struct event *e, struct http1 *m)
+{
+	struct window *w = &e->s->w;
+
+	if (!http1_capturing(m) || w->tok >= w->n)
+		return;
+	w->from = w->tok;
+	w->to = window_byte(w, w->n - 1) == '\r' ? w->n - 1 : w->n; /* the line end is split */
+	http1_text_add(e, m->text, 0);
+	w->tok = w->n;
+}
+
+/* The stream has ended; a response that only the end delimits is complete. */
+static __always_inline void http1_ended(struct event *e, struct http1 *m)
+{
+	if (m->state == H1_UNTIL_CLOSE && !event_is_request(e) && !conn_is_idle(e->c))
+		exchange_finish(e, 0);
+}
+
+#endif

@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* pgsql_conn.h - PostgreSQL on a connection: which answer belongs to which message. The client's
+ * messages that will be answered wait in a ring of letters (`ops`); work lives in units. A unit is
+ * one Query or FunctionCall, or the Parse, Bind and Describe up to an Execute or Sync; it opens an
+ * exchange with its first message and gives a span when it was executed or when it failed. After an
+ * error the server skips everything up to Sync: units not run by then are *skipped*, not failed. */
+#ifndef WIRESPAN_PGSQL_CONN_H
+#define WIRESPAN_PGSQL_CONN_H
+
+#include "kern/exchange.h"
+
+enum { OP_UNIT_OVER = 'U', OP_ROOM_FOR_SYNC = 4 };
+
+static __always_inline struct pgsql_queue *pgsql_queue(struct conn *c)
+{
+	return &c->front.pg;
+}
+
+static __always_inline void pgsql_start(struct conn *c, int from_startup)
+{
+	struct pgsql *request = c->role == ROLE_CLIENT ? &c->dir[TX].pg : &c->dir[RX].pg;
+	struct pgsql *response = c->role == ROLE_CLIENT ? &c->dir[RX].pg : &c->dir[TX].pg;
+
+	__builtin_memset(request, 0, sizeof(*request));
+	__builtin_memset(response, 0, sizeof(*response));
+	__builtin_memset(pgsql_queue(c), 0, sizeof(struct pgsql_queue));
+	request->state = from_startup ? PGS_STARTUP : PGS_TYPE;
+	response->state = PGS_TYPE;
+	response->backend = 1;
+}
+
+/* --- producer: the client's messages --- */
+
+static __always_inline void op_push(struct pgsql_queue *q, __u8 op)
+{
+	__u32 room = OPS_MAX - (q->ops_tail - q->ops_head);
+
+	if (op == 'S')
+		q->full = 0;
+	if (q->full || room <= (op == 'S' ? 0 : OP_ROOM_FOR_SYNC)) {
+		q->full = 1;
+		lost(LOST_QUEUE_FULL);
+		return;
+	}
+	q->ops[q->ops_tail & (OPS_MAX - 1)] = op;
+	q->ops_tail++;
+}
+
+/* The exchange of the unit that is being sent; it is in the queue already. */
+static __always_inline struct slot *unit_slot(struct conn *c)
+{
+	return slot_find(c, c->tail - 1);
+}
+
+static __always_inline void unit_begin(struct event *e)
+{
+	struct conn *c = e->c;
+	struct dir_state *d = event_dir(e);
+	struct slot *slot = slot_new(c, e->s, d->msg_pos);
+
+	c->tail++;
+	pgsql_queue(c)->unit_open = 1;
+	if (!slot)
+		return;
+	slot->x.start_ns = d->msg_ns;
+	exchange_open(e, &slot->x, NULL);
+}
+
+static __always_inline void unit_end(struct conn *c, __u8 op)
+{
+	struct slot *slot = unit_slot(c);
+
+	pgsql_queue(c)->unit_open = 0;
+	if (slot)
+		slot->x.op = op;
+}
+
+static __always_inline void unit_stmt(struct conn *c, __u64 stmt)
+{
+	struct slot *slot = unit_slot(c);
+
+	if (slot)
+		slot->x.stmt = stmt;
+}
+
+static __always_inline __u64 stmt_number(struct pgsql_queue *q)
+{
+	return ++q->stmt_last;
+}
+
+static __always_inline __u64 portal_stmt(const struct pgsql_queue *q, __u64 name)
+{
+	__u32 i;
+
+	if (!name)
+		return q->bound;
+	for (i = 0; i < PORTALS_MAX; i++)
+		if (q->portal[i] == name)
+			return q->portal_stmt[i];
+	return 0;
+}
+
+static __always_inline void portal_bind(struct pgsql_queue *q, __u64 name, __u64 stmt)
+{
+	__u32 i = q->portal_next & (PORTALS_MAX - 1);
+
+	if (!name) {
+		q->bound = stmt;
+		return;
+	}
+	q->portal[i] = name;
+	q->portal_stmt[i] = stmt;
+	q->portal_next++;
+}
+
+static __always_inline __u64 stmt_of(const struct pgsql_queue *q, __u64 name)
+{
+	return name ? name : q->unnamed;
+}
+
+/* The statement whose text is being sent: a Query's or an unnamed Parse's has a number. */
+static __always_inline __u64 text_stmt(struct conn *c, const struct pgsql *m)
+{
+	return m->type == 'P' && m->names[0] ? m->names[0] : pgsql_queue(c)->stmt_last;
+}
+
+static __always_inline void pgsql_head(struct event *e, struct pgsql *m)
+{
+	struct pgsql_queue *q = pgsql_queue(e->c);
+
+	if (m->type == 'C')
+		return;
+	if (!q->unit_open)
+		unit_begin(e);
+	if (m->type == 'Q' || m->type == 'P')
+		stmt_number(q);
+}
+
+static __always_inline void pgsql_text_mark(struct event *e, struct pgsql *m, int end)
+{
+	struct window *w = &e->s->w;
+	__u32 n = w->to - w->from;
+
+	if (end || m->text_off < STMT_TEXT_MAX)
+		stmt_emit(e, text_stmt(e->c, m), m->text_off, m->text_off + n + (end ? 0 : m->left));
+	m->text_off += n;
+}
+
+static __always_inline void pgsql_parsed(struct conn *c, struct pgsql *m)
+{
+	struct pgsql_queue *q = pgsql_queue(c);
+	__u64 stmt = text_stmt(c, m);
+
+	if (!m->names[0])
+		q->unnamed = stmt;
+	unit_stmt(c, stmt);
+	op_push(q, 'P');
+}
+
+static __always_inline void pgsql_bound(struct conn *c, struct pgsql *m)
+{
+	struct pgsql_queue *q = pgsql_queue(c);
+	__u64 stmt = stmt_of(q, m->names[1]);
+
+	portal_bind(q, m->names[0], stmt);
+	unit_stmt(c, stmt);
+	op_push(q, 'B');
+}
+
+static __always_inline void pgsql_executes(struct conn *c, struct pgsql *m)
+{
+	struct pgsql_queue *q = pgsql_queue(c);
+
+	unit_stmt(c, portal_stmt(q, m->names[0]));
+	unit_end(c, PG_EXECUTE);
+	op_push(q, 'E');
+}
+
+static __always_inline void pgsql_syncs(struct conn *c)
+{
+	struct pgsql_queue *q = pgsql_queue(c);
+
+	if (q->unit_open) {
+		q->unit_open = 0;
+		op_push(q, OP_UNIT_OVER);
+	}
+	op_push(q, 'S');
+}
+
+/* A message of the client is complete. */
+static __always_inline void pgsql_request(struct event *e, struct pgsql *m)
+{
+	struct conn *c = e->c;
+	struct pgsql_queue *q = pgsql_queue(c);
+
+	switch (m->type) {
+	case 'Q':
+		unit_stmt(c, q->stmt_last);
+		unit_end(c, PG_QUERY);
+		op_push(q, 'Q');
+		break;
+	case 'F':
+		unit_end(c, PG_FUNCTION);
+		op_push(q, 'F');
+		break;
+	case 'P':
+		pgsql_parsed(c, m);
+		break;
+	case 'B':
+		pgsql_bound(c, m);
+		break;
+	case 'E':
+		pgsql_executes(c, m);
+		break;
+	case 'D':
+	case 'C':
+		op_push(q, m->type);
+		break;
+	case 'S':
+		pgsql_syncs(c);
+		break;
+	}
+}
+
+/* --- consumer: the server's answers --- */
+
+static __always_inline __u8 op_head(const struct pgsql_queue *q)
+{
+	return q->ops_head == q->ops_tail ? 0 : q->ops[q->ops_head & (OPS_MAX - 1)];
+}
+
+static __always_inline void op_pop(struct pgsql_queue *q)
+{
+	q->ops_head++;
+}
+
+static __always_inline void op_answered(struct pgsql_queue *q, __u8 op)
+{
+	if (op_head(q) == op)
+		op_pop(q);
+}
+
+static __always_inline int op_is_simple(__u8 op)
+{
+	return op == 'Q' || op == 'F';
+}
+
+/* An Execute, or a statement of a Query, has run. */
+static __always_inline void pgsql_completed(struct event *e, const struct pgsql *m)
+{
+	struct pgsql_queue *q = pgsql_queue(e->c);
+	struct slot *slot = slot_head(e->c);
+
+	if (slot && (m->acc == 0x53454c || m->acc == 0x464554)) /* SELect, FETch */
+		slot->x.flags |= EX_ROWS;
+	if (op_head(q) != 'E')
+		return;
+	op_pop(q);
+	exchange_finish(e, 0);
+}
+
+static __always_inline __u8 op_name(__u8 op)
+{
+	switch (op) {
+	case 'P':
+		return PG_PARSE;
+	case 'B':
+		return PG_BIND;
+	case 'D':
+		return PG_DESCRIBE;
+	}
+	return PG_EXECUTE;
+}
+
+/* The message at the head is refused. In a Query the rest comes with ReadyForQuery; otherwise the
+ * unit's exchange ends here, and its later messages have none (unit_dead). */
+static __always_inline void pgsql_failed(struct event *e, const struct pgsql *m)
+{
+	struct pgsql_queue *q = pgsql_queue(e->c);
+	struct slot *slot = slot_head(e->c);
+	__u8 op = op_head(q);
+
+	if (slot)
+		__builtin_memcpy(slot->x.sqlstate, m->sqlstate, sizeof(slot->x.sqlstate));
+	if (!op || op == 'S' || op == 'C' || op_is_simple(op))
+		return;
+	if (slot)
+		slot->x.op = op_name(op);
+	op_pop(q);
+	exchange_finish(e, 0);
+	q->unit_dead = op != 'E';
+}
+
+/* One message that the server skipped. */
+static __always_inline void op_skip(struct event *e, struct pgsql_queue *q, __u8 op)
+{
+	if (op != 'E' && op != OP_UNIT_OVER)
+		return;
+	if (q->unit_dead)
+		q->unit_dead = 0;
+	else if (op == 'E')
+		exchange_finish(e, SPAN_SKIPPED);
+	else
+		exchange_drop(e->c);
+}
+
+static long sync_one(__u32 i, void *arg)
+{
+	struct event *e = arg;
+	struct pgsql_queue *q = pgsql_queue(e->c);
+	__u8 op = op_head(q);
+
+	if (!op)
+		return 1;
+	op_pop(q);
+	if (op_is_simple(op)) {
+		exchange_finish(e, 0);
+		return 1;
+	}
+	op_skip(e, q, op);
+	return op == 'S';
+}
+
+/* ReadyForQuery answers a Query, a FunctionCall or a Sync; whatever stands before it was skipped. */
+static __always_inline void pgsql_ready(struct event *e)
+{
+	bpf_loop(OPS_MAX, sync_one, e, 0);
+	pgsql_queue(e->c)->unit_dead = 0;
+}
+
+static __always_inline void pgsql_rows_begin(struct event *e)
+{
+	struct pgsql_queue *q = pgsql_queue(e->c);
+	struct slot *slot;
+
+	if (op_head(q) == 'D') {
+		op_pop(q);
+		return;
+	}
+	slot = slot_head(e->c);
+	if (slot)
+		slot->x.flags |= EX_ROWS;
+}
+
+static __always_inline void pgsql_row(struct event *e)
+{
+	struct slot *slot = slot_head(e->c);
+
+	if (!slot)
+		return;
+	slot->x.rows++;
+	slot->x.flags |= EX_ROWS;
+}
+
+/* Tells about the session, not about what was asked. */
+static __always_inline int pgsql_is_aside(__u8 type)
+{
+	return type == 'N' || type == 'A' || type == 'S' || type == 'K' || type == 'R' || type == 'v';
+}
+
+static __always_inline void pgsql_first_byte(struct event *e)
+{
+	struct slot *slot = slot_head(e->c);
+
+	if (slot && !slot->x.first_ns)
+		slot->x.first_ns = event_dir(e)->msg_ns;
+}
+
+/* A message of the server is complete. */
+static __always_inline void pgsql_response(struct event *e, struct pgsql *m)
+{
+	struct pgsql_queue *q = pgsql_queue(e->c);
+
+	if (pgsql_is_aside(m->type))
+		return;
+	pgsql_first_byte(e);
+	switch (m->type) {
+	case 'D':
+		pgsql_row(e);
+		break;
+	case '1':
+		op_answered(q, 'P');
+		break;
+	case '2':
+		op_answered(q, 'B');
+		break;
+	case '3':
+		op_answered(q, 'C');
+		break;
+	case 'T':
+		pgsql_rows_begin(e);
+		break;
+	case 'n':
+		op_answered(q, 'D');
+		break;
+	case 'C':
+	case 'I':
+	case 's':
+		pgsql_completed(e, m);
+		break;
+	case 'E':
+		pgsql_failed(e, m);
+		break;
+	case 'Z':
+		pgsql_ready(e);
+		break;
+	}
+}
+
+/* --- marks --- */
+
+/* The server agreed to encrypt (or the client goes without asking): nothing more to see. */
+static __always_inline void pgsql_answered_ssl(struct event *e, const struct pgsql *m)
+{
+	if (m->type == 'N')
+		return;
+	undecoded(e->c, UNDECODED_TLS);
+}
+
+static __always_inline void pgsql_ssl(struct conn *c)
+{
+	struct pgsql *response = c->role == ROLE_CLIENT ? &c->dir[RX].pg : &c->dir[TX].pg;
+
+	response->state = PGS_ANSWER;
+}
+
+static __always_inline int pgsql_mark(struct event *e, struct pgsql *m, int mark)
+{
+	switch (mark) {
+	case PGM_HEAD:
+		pgsql_head(e, m);
+		break;
+	case PGM_TEXT:
+	case PGM_TEXT_END:
+		pgsql_text_mark(e, m, mark == PGM_TEXT_END);
+		break;
+	case PGM_DATABASE:
+		stmt_emit(e, STMT_DATABASE, 0, e->s->w.to - e->s->w.from);
+		break;
+	case PGM_MSG:
+		if (event_is_request(e))
+			pgsql_request(e, m);
+		else
+			pgsql_response(e, m);
+		break;
+	case PGM_SSL:
+		pgsql_ssl(e->c);
+		break;
+	case PGM_ANSWER:
+		pgsql_answered_ssl(e, m);
+		break;
+	case PGM_CANCEL:
+		e->c->flags |= CONN_SILENT;
+		break;
+	case PGM_BAD:
+		return -1;
+	}
+	return 0;
+}
+
+/* The window is used up in the middle of a SQL text. */
+static __always_inline void pgsql_flush(struct event *e, struct pgsql *m)
+{
+	struct window *w = &e->s->w;
+
+	if (!pgsql_capturing(m) || w->tok >= w->n)
+		return;
+	w->from = w->tok;
+	w->to = w->n;
+	w->tok = w->n;
+	pgsql_text_mark(e, m, 0);
+}
+
+#endif

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/* wirespan.bpf.c - the hooks, each a few lines: find out whether the process is tracked, get the
+ * connection and working memory, say where the chunk is, feed it. Two verbs see all traffic:
+ *   conn_sends     under the socket lock, before the bytes leave. The request is parsed here, so its
+ *                  link is published before anyone can read it; there is no hook after the send.
+ *                  A send that takes only a part is followed by one that begins where it stopped:
+ *                  bytes are known by their sequence numbers, so nothing is parsed twice.
+ *   conn_received  after the bytes were copied to the program.
+ * Each has providers in order of preference (agent/load.c chooses); the rest keeps track of processes
+ * and of the ends of connections. */
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "kern/feed.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+enum { IPPROTO_TCP_ = 6, IPPROTO_MPTCP_ = 262, MSG_ERRQUEUE_ = 0x2000, MSG_PEEK_ = 2, MSG_TRUNC_ = 0x20, MSG_OOB_ = 1 };
+
+/* --- runs --- */
+
+static __always_inline struct scratch *scratch_claim(void)
+{
+	__u32 i;
+
+	for (i = 0; i < SCRATCH_SLOTS; i++) {
+		__u32 at = i;
+		struct scratch *s = bpf_map_lookup_elem(&scratches, &at);
+
+		if (s && !__sync_val_compare_and_swap(&s->busy, 0, 1))
+			return s;
+	}
+	lost(LOST_SCRATCH_BUSY);
+	return NULL;
+}
+
+static __always_inline void scratch_release(struct scratch *s)
+{
+	__sync_lock_test_and_set(&s->busy, 0);
+}
+
+static __always_inline struct proc *proc_tracked(__u32 key)
+{
+	struct proc *p = bpf_map_lookup_elem(&procs, &key);
+
+	return p && p->flags & PROC_TRACKED ? p : NULL;
+}
+
+/* Was this old connection opened from this end? A port that connect() chose says so. */
+static __always_inline int conn_looks_opened(struct sock *sk)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+
+	return BPF_CORE_READ(icsk, icsk_bind_hash, fastreuse) == -1;
+}
+
+static __always_inline struct conn *conn_get(struct sock *sk)
+{
+	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!c) {
+		lost(LOST_STORAGE_FULL);
+		return NULL;
+	}
+	if (!c->id) {
+		c->id = id_new();
+		if (conn_looks_opened(sk))
+			c->flags |= CONN_OPENER | CONN_GUESSED;
+	}
+	return c;
+}
+
+/* --- the two verbs --- */
+
+static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg, struct proc *p, __u32 key)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct conn *c = tp ? conn_get(sk) : NULL;
+	struct event e = { .sk = sk, .c = c, .dir = TX };
+
+	if (!c || c->flags & CONN_SILENT)
+		return;
+	e.s = scratch_claim();
+	if (!e.s)
+		return;
+	e.s->proc = *p;
+	e.s->key = c->key = key;
+	e.s->now = bpf_ktime_get_boot_ns();
+	conn_identify(c, tp);
+	chunk_sending(e.s, msg);
+	feed(&e, tp->write_seq);
+	scratch_release(e.s);
+}
+
+/* Sequence number of the first of the n bytes that were just read. A FIN takes a number too. */
+static __always_inline __u32 received_from(struct sock *sk, struct tcp_sock *tp, __u32 n)
+{
+	__u32 end = tp->copied_seq;
+
+	if (sk->__sk_common.skc_flags & SOCK_DONE_ && end == tp->rcv_nxt)
+		end--;
+	return end - n;
+}
+
+/* End of stream. For a client, what has not been answered by now never will be. */
+static __always_inline void conn_ended(struct event *e)
+{
+	if (e->c->proto == PROTO_HTTP1)
+		http1_ended(e, &event_dir(e)->http);
+	if (e->c->role == ROLE_CLIENT)
+		queue_abort(e);
+}
+
+static __always_inline void conn_follow(struct event *e)
+{
+	struct conn *c = e->c;
+	struct slot *slot = NULL;
+
+	if (c->role == ROLE_CLIENT)
+		slot = slot_head(c);
+	else if (!conn_is_idle(c))
+		slot = slot_find(c, c->tail - 1);
+	if (slot)
+		executor_follow(e, &slot->x);
+}
+
+static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int n)
+{
+	struct conn *c = e->c;
+
+	if (n <= 0) {
+		conn_ended(e);
+		return;
+	}
+	conn_identify(c, tp);
+	if (c->role == ROLE_CLIENT)
+		conn_follow(e); /* before the response's end takes the exchange away */
+	e->s->len = n;
+	chunk_received(e->s, n);
+	feed(e, received_from(e->sk, tp, n));
+	if (c->role == ROLE_SERVER)
+		conn_follow(e);
+}
+
+static __always_inline void conn_received(struct sock *sk, int n, int flags, struct proc *p, __u32 key)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct conn *c = tp ? conn_get(sk) : NULL;
+	struct event e = { .sk = sk, .c = c, .dir = RX };
+
+	if (!c || c->flags & CONN_SILENT)
+		return;
+	if (__sync_val_compare_and_swap(&c->dir[RX].busy, 0, 1)) {
+		lost(LOST_CONCURRENT);
+		return;
+	}
+	e.s = scratch_claim();
+	if (e.s) {
+		e.s->proc = *p;
+		e.s->key = c->key = key;
+		e.s->now = bpf_ktime_get_boot_ns();
+		conn_read(&e, tp, n);
+		scratch_release(e.s);
+	}
+	__sync_lock_test_and_set(&c->dir[RX].busy, 0);
+}
+
+/* --- providers --- */
+
+static __always_inline __u32 current_key(void)
+{
+	return bpf_get_current_pid_tgid() >> 32;
+}
+
+static __always_inline int on_send(struct sock *sk, const struct msghdr *msg)
+{
+	__u32 key = current_key();
+	struct proc *p = proc_tracked(key);
+
+	if (p)
+		conn_sends(sk, msg, p, key);
+	return 0;
+}
+
+/* A socket of another kind is counted, once. */
+static __always_inline int on_other(struct sock *sk, __u16 proto)
+{
+	struct conn *c;
+
+	if (proto != IPPROTO_MPTCP_)
+		return 0;
+	c = conn_get(sk);
+	if (c && !(c->flags & CONN_SILENT))
+		undecoded(c, UNDECODED_MPTCP);
+	return 0;
+}
+
+static __always_inline int on_receive(struct sock *sk, int n, int flags)
+{
+	__u32 key = current_key();
+	struct proc *p = proc_tracked(key);
+	__u16 family;
+
+	if (!p || n < 0 || flags & (MSG_PEEK_ | MSG_ERRQUEUE_ | MSG_OOB_))
+		return 0;
+	family = sk->__sk_common.skc_family;
+	if (family != AF_INET_ && family != AF_INET6_)
+		return 0;
+	if (sk->sk_protocol != IPPROTO_TCP_)
+		return on_other(sk, sk->sk_protocol);
+	conn_received(sk, n, flags, p, key);
+	return 0;
+}
+
+SEC("?tp_btf/tcp_sendmsg_locked")
+int BPF_PROG(send_tp, const struct sock *sk, const struct msghdr *msg)
+{
+	return on_send((struct sock *)sk, msg);
+}
+
+SEC("?fentry/tcp_sendmsg_locked")
+int BPF_PROG(send_fentry, struct sock *sk, struct msghdr *msg)
+{
+	return on_send(sk, msg);
+}
+
+SEC("?tp_btf/sock_recv_length")
+int BPF_PROG(receive_tp, struct sock *sk, int ret, int flags)
+{
+	return on_receive(sk, ret, flags);
+}
+
+/* Nothing behind flags is named: 7.2 dropped an argument. */
+SEC("?fexit/tcp_recvmsg")
+int BPF_PROG(receive_fexit, struct sock *sk, struct msghdr *msg, size_t len, int flags)
+{
+	__u64 ret = 0;
+
+	if (bpf_get_func_ret(ctx, &ret))
+		return 0;
+	return on_receive(sk, (int)ret, flags);
+}
+
+/* --- the life of sockets --- */
+
+/* connect(): remembers whose work it is, for an event loop that writes later. */
+static __always_inline void conn_opening(struct sock *sk)
+{
+	__u32 key = current_key();
+	struct proc *p = proc_tracked(key);
+	struct conn *c = p ? conn_get(sk) : NULL;
+	struct scratch *s;
+	struct ctx *x;
+
+	if (!c)
+		return;
+	c->flags |= CONN_OPENER;
+	c->flags &= ~CONN_GUESSED;
+	s = scratch_claim();
+	if (!s)
+		return;
+	s->proc = *p;
+	s->key = key;
+	x = executor_find(s);
+	if (x) {
+		c->born_trace[0] = x->trace[0];
+		c->born_trace[1] = x->trace[1];
+		c->born_span = x->span;
+	}
+	scratch_release(s);
+}
+
+/* The socket is closing. May run in softirq, so in a scratch slot of its own. */
+static __always_inline void conn_closing(struct sock *sk, struct conn *c, int closed)
+{
+	struct event e = { .sk = sk, .c = c, .dir = TX };
+	__u32 key = c->key;
+	struct proc *p;
+
+	if (conn_is_idle(c))
+		return;
+	e.s = scratch_claim();
+	if (!e.s)
+		return;
+	p = bpf_map_lookup_elem(&procs, &key);
+	if (p) {
+		e.s->proc = *p;
+		e.s->key = key;
+		e.s->now = bpf_ktime_get_boot_ns();
+		if (c->proto == PROTO_HTTP1 && c->role == ROLE_SERVER)
+			http1_ended(&e, &c->dir[TX].http);
+		if (closed)
+			queue_abort(&e);
+	}
+	scratch_release(e.s);
+}
+
+static __always_inline void proc_listens(struct sock *sk);
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(sock_state, struct sock *sk, int old, int state)
+{
+	struct conn *c;
+
+	if (sk->sk_protocol != IPPROTO_TCP_ && sk->sk_protocol != IPPROTO_MPTCP_)
+		return 0;
+	if (state == BPF_TCP_SYN_SENT && sk->sk_protocol == IPPROTO_TCP_) {
+		conn_opening(sk);
+	} else if (state == BPF_TCP_LISTEN) {
+		proc_listens(sk);
+	} else if (state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_LAST_ACK || state == BPF_TCP_CLOSE) {
+		c = bpf_sk_storage_get(&conns, sk, 0, 0);
+		if (c)
+			conn_closing(sk, c, state == BPF_TCP_CLOSE);
+	}
+	return 0;
+}
+
+#include "kern/track.h"

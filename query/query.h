@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* query.h - questions to the store: a trace by id, TraceQL searches, tag names and values. Knows
+ * nothing of HTTP. Every question lives in a struct query: one arena, one store read, limits, and
+ * a sentence when it fails. Results are plain structs in that arena, valid until query_end.
+ *
+ * Errors: 0; -EINVAL the question is wrong (the sentence says where; HTTP 400); -ERANGE a limit was
+ * reached (the sentence says which; HTTP 400); -ETIMEDOUT it ran too long; -ECANCELED the asker has
+ * gone; others: the store failed. */
+#ifndef WIRESPAN_QUERY_H
+#define WIRESPAN_QUERY_H
+
+#include "store/base.h"
+#include "store/span.h"
+#include "store/store.h"
+
+struct query;
+
+struct query_limits {
+	size_t memory;       /* bytes of the arena; 0: 256 MiB */
+	uint32_t timeout_ms; /* 0: 30 s */
+	bool (*gone)(void *arg); /* asked now and then: true ends the query; may be NULL */
+	void *gone_arg;
+};
+
+int query_begin(struct query **ret, struct store *s, const struct query_limits *limits);
+void query_end(struct query *q);
+/* The sentence of the last failure; "" when there was none. Borrowed until query_end. */
+const char *query_error(const struct query *q);
+/* For encoders that need memory of the same lifetime. */
+struct arena *query_arena(struct query *q);
+
+/* --- a trace by id --- */
+struct query_trace {
+	struct span *spans;
+	size_t cnt; /* 0: not found */
+};
+int query_trace(struct query *q, const uint8_t trace_id[16], struct query_trace *ret);
+
+/* --- search --- */
+struct search_params {
+	struct str q;            /* TraceQL; empty: {} */
+	uint64_t from_ns, to_ns; /* a trace qualifies when [its start, its end] overlaps, inclusive */
+	uint64_t min_ns, max_ns; /* legacy: trace duration; 0: no bound */
+	uint32_t limit;          /* traces */
+	uint32_t spss;           /* spans per span set */
+};
+
+struct search_span {
+	const struct span *span;
+	bool show_name;     /* the query names it */
+	struct attrs attrs; /* what the query names and this span has; keys without scope */
+};
+
+struct search_set {
+	struct search_span *spans; /* at most spss */
+	uint32_t cnt;
+	uint32_t matched; /* all of them */
+	struct attrs attrs; /* of the set: by(), aggregates */
+};
+
+struct search_service {
+	struct str name;
+	uint32_t spans, errors;
+};
+
+struct search_trace {
+	uint8_t trace_id[16];
+	struct str root_service, root_name; /* empty: no root received */
+	bool has_root;
+	uint64_t start_ns, end_ns;
+	struct search_set *sets;
+	uint32_t set_cnt; /* 0 only for searches without q */
+	struct search_service *services; /* every service of the trace */
+	uint32_t service_cnt;
+};
+
+struct search_result {
+	struct search_trace *traces; /* newest start first */
+	uint32_t cnt;
+	uint64_t inspected_spans, inspected_bytes;
+};
+int query_search(struct query *q, const struct search_params *p, struct search_result *ret);
+
+/* --- tags --- */
+struct tag_scope_names {
+	const char *scope; /* "span", "resource", "event", "link", "instrumentation", "intrinsic" */
+	struct str *names; /* sorted */
+	uint32_t cnt;
+};
+
+struct tag_names {
+	struct tag_scope_names scopes[6];
+	uint32_t cnt;
+};
+
+struct tag_params {
+	struct str name;  /* values: a TraceQL identifier; names: the scope, empty or "none": all */
+	struct str q;     /* filter; one that does not parse is no filter */
+	uint64_t from_ns, to_ns;
+	uint32_t limit;   /* names: per scope; values: in all; 0: none */
+};
+int query_tag_names(struct query *q, const struct tag_params *p, struct tag_names *ret);
+
+struct tag_value {
+	const char *type; /* "string" "int" "float" "bool" "keyword" "duration" */
+	struct str text;
+};
+
+struct tag_values {
+	struct tag_value *at; /* sorted by type, then text */
+	uint32_t cnt;
+};
+int query_tag_values(struct query *q, const struct tag_params *p, struct tag_values *ret);
+
+/* --- the language alone: is it TraceQL? 0, or -EINVAL and the sentence in why --- */
+int query_check(struct str text, struct strbuf *why);
+
+#endif

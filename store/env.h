@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* env.h - what the files of store/ share: the store, its partitions, and who may touch what.
+ *
+ * A partition is one LMDB environment. It is opened when somebody needs it, once per process (LMDB's
+ * rule), and closed when nobody has used it for a while. parts_lock guards the list and every field
+ * of a partition that is not marked otherwise; lock guards the batches. Whoever needs both takes
+ * none of them inside the other. Never included from outside of store/. */
+#ifndef WIRESPAN_STORE_ENV_H
+#define WIRESPAN_STORE_ENV_H
+
+#include <lmdb.h>
+#include <pthread.h>
+
+#include "store/batch.h"
+#include "store/codec.h"
+#include "store/dict.h"
+#include "store/keys.h"
+#include "store/stats.h"
+#include "store/store.h"
+
+struct part {
+	struct part *next; /* older */
+	uint64_t start_ns, width_ns;
+	uint32_t number;
+	char name[PART_NAME_MAX]; /* of its folder, without what state adds */
+	enum part_state state;
+	uint32_t refs;    /* who uses env; the last one of a PART_GONE frees it */
+	MDB_env *env;     /* NULL: closed */
+	MDB_dbi meta, dict, spans, traces;
+	bool is_full;     /* takes nothing more, whatever its size */
+	bool is_unsynced; /* its last commit may still be undone by a power cut */
+	uint64_t bytes;   /* on disk */
+	uint64_t used_ns; /* CLOCK_MONOTONIC */
+	struct part_meta committed;
+	/* Of the committer's thread alone: NULL while nothing was written lately. */
+	struct writer *writer;
+};
+
+struct writer {
+	struct dict *dict;
+	struct encoder enc;
+};
+
+struct store_cells {
+	stat_cell *spans, *commits, *commit_us, *rejected, *failed, *damaged, *unclean, *clamped;
+	stat_cell *bytes, *parts, *batch_spans, *batch_bytes;
+};
+
+struct store {
+	struct store_conf conf; /* defaults filled in; dir is ours */
+	int dir_fd, lock_fd;
+	uint64_t roll_bytes; /* a partition of this size takes no more */
+	uint64_t keep_bytes; /* all partitions; 0: no limit */
+	uint64_t map_bytes;
+	struct store_cells cells;
+
+	pthread_mutex_t parts_lock;
+	struct part *parts; /* newest first */
+
+	pthread_mutex_t lock;
+	pthread_cond_t wake; /* for the committer: there is something to do */
+	pthread_cond_t done; /* for the others: room, or a commit ended */
+	struct batch batches[2];
+	struct batch *fill;  /* takes what comes */
+	struct batch *work;  /* being committed, or waiting for another try */
+	bool is_working;     /* work is not empty */
+	bool stop, has_thread;
+	int err;             /* of the last commit; while it is set nothing is accepted */
+	uint64_t retry_ns, sync_ns, keep_house_ns;
+	uint64_t accepted, committed, flush_upto, fail_cnt; /* in spans, but fail_cnt */
+	pthread_t thread;
+};
+
+/* --- env.c: one partition --- */
+
+int store_err(int lmdb_code);
+/* Opens the environment; makes it when is_new. The caller has parts_lock. */
+int part_open(struct store *s, struct part *p, bool is_new);
+void part_close(struct part *p);
+/* The meta row: 0, -EUCLEAN, -EPROTO. */
+int part_meta_get(const struct part *p, MDB_txn *txn, struct part_meta *ret);
+int part_meta_put(const struct part *p, MDB_txn *txn, const struct part_meta *m);
+/* Makes the writer (loads the dictionary) when there is none. */
+int part_writer_open(struct part *p, MDB_txn *txn);
+void part_writer_close(struct part *p);
+
+/* --- parts.c: the list; callers have parts_lock except where it says otherwise --- */
+
+struct part *part_new(uint64_t start_ns, uint64_t width_ns, uint32_t number);
+void parts_insert(struct store *s, struct part *p);
+/* Opens what is closed and counts the user. A partition that fails is set aside. */
+int part_use(struct store *s, struct part *p);
+void part_unuse(struct part *p);
+/* The start of the partition that covers t. */
+uint64_t parts_start_of(struct store *s, uint64_t t_ns);
+/* The partition that takes spans of start_ns now, made when needed; in use. Takes parts_lock. */
+int parts_take(struct store *s, uint64_t start_ns, struct part **ret);
+/* Renamed, and out of the way of everybody but retention. */
+void part_set_aside(struct store *s, struct part *p, int err);
+/* Out of the list and off the disk; memory goes with the last user. */
+void part_remove(struct store *s, struct part *p);
+/* Takes parts_lock: closes what was idle for a minute. */
+void parts_close_idle(struct store *s);
+void parts_free(struct store *s);
+/* Brings the list up to date with the folder: at start, and in a read-only store before each read. */
+int parts_scan(struct store *s, struct strbuf *why);
+
+/* --- folder.c: DIR itself --- */
+
+int folder_open(struct store *s, struct strbuf *why);
+void folder_close(struct store *s);
+int folder_part_make(struct store *s, const char *name);
+void folder_part_remove(struct store *s, const char *name, const char *suffix);
+int folder_part_rename(struct store *s, const char *name, const char *suffix);
+uint64_t folder_part_bytes(struct store *s, const char *name);
+
+/* --- append.c, commit.c, retain.c --- */
+
+int committer_start(struct store *s);
+/* Commits what is left, ends the thread. */
+void committer_stop(struct store *s);
+/* Writes all spans that are not done yet. On an error some may be. */
+int commit_batch(struct store *s, struct batch *b);
+/* Makes commits durable that are not yet. */
+void commit_sync(struct store *s);
+/* Removes what is too old or too much. */
+void retain_run(struct store *s);
+
+#endif

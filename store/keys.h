@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keys.h - the on-disk format, version 1: this comment is its definition, the helpers below are its
+ * smallest parts (names, table rows, varints). It holds no policy and opens no file. Included by all
+ * of store/, by nobody else. Whoever changes a byte of what is described here raises STORE_FORMAT.
+ *
+ * THE FOLDER
+ *   DIR/format                  the text "wirespan-store 1\n"; another number is refused
+ *   DIR/lock                    flock(LOCK_EX) by the writer, holds its pid in decimal
+ *   DIR/20261122T13Z/           a partition: its start in UTC. When the start is not a whole hour:
+ *                               20261122T133000Z. Further partitions of the same time, begun when
+ *                               one grows past its share of the size limit: 20261122T13Z-2, -3, ...
+ *   DIR/20261122T13Z/data.mdb   an LMDB environment; lock.mdb beside it is LMDB's
+ *   DIR/<partition>.damaged     set aside, never opened again, removed by retention like the others
+ *   DIR/<partition>.gone        being removed; what a crash left of it is removed at start
+ * Other names are left alone.
+ *
+ * A PARTITION (LMDB tables; integer keys are native u64, as MDB_INTEGERKEY wants it; every other
+ * fixed-width number is little-endian; the machine has to be little-endian)
+ *   table   key                       value
+ *   meta    "meta"                    72 bytes, see below; written by every commit
+ *   dict    u64 kind << 32 | id       bytes; ids of a kind count up from 0 without gaps
+ *   spans   u64 sequence, from 1, up  a chunk (MDB_APPEND)
+ *   traces  u64 trace_key(trace id)   u64 sequences of its chunks (DUPSORT DUPFIXED INTEGERDUP).
+ *                                     Other traces may share the key: the chunk's own id decides.
+ *
+ *   meta:  u32 format  u32 number(1 for no suffix)  u64 start_ns  u64 width_ns  u64 spans
+ *          u64 chunks(= last sequence)  u64 min_start_ns  u64 max_start_ns  u64 max_end_ns
+ *          u64 zero
+ *
+ * A span goes to the partition of its start, after the start was clamped to [now - max_age,
+ * now + 1 h]; one commit writes to at most 8 partitions, what would need a ninth goes to the nearest
+ * of the eight. So a partition may hold spans from outside its nominal time: reads go by min_start
+ * and max_end, which are true.
+ *
+ * ENCODING
+ *   v     unsigned LEB128 varint, at most 10 bytes        z   zigzag in a varint
+ *   ref   a string: v.  even: dictionary string v / 2.  v % 4 == 1: v / 4 bytes follow.
+ *         v % 4 == 3: the (v / 4)-th noted string of this chunk. Noted are the first 255 strings
+ *         of a chunk that stand in it by their bytes and are 4 bytes or longer, from 0.
+ *         Inside resources, scopes and dict values nothing is noted.
+ *
+ *   chunk = spans of one trace from one commit, in order of arrival. Cut so that it fits into an
+ *   LMDB leaf beside another one (CHUNK_TARGET); a larger single span makes a chunk of its own.
+ *     16 trace id   v span count   8 base_ns (after no start)   8 span id, each
+ *     v parent, each   0: none (root). 1: 8 bytes follow. n + 2: the n-th span id of this chunk
+ *     body, each
+ *   body = v head     bits 0-2 kind, 3-4 status, 5 flags follow, 6 more follows
+ *          v more     only if head says so: the bits of enum more_bit
+ *          v kind, v status   only with MORE_WIDE (values that head has no room for)
+ *          v flags    only if head says so
+ *          v start - base_ns     z end - start
+ *          ref name
+ *          v resource   0: that of the span before. 1: a resource follows. n + 2: dictionary
+ *          v scope      the same with scopes
+ *          attrs
+ *          then, each only with its bit of more and in this order: v attributes dropped;
+ *          ref status message; ref trace state; v count and events; v events dropped;
+ *          v count and links; v links dropped
+ *   event    = z time - start of span, ref name, attrs, v dropped
+ *   link     = 16 trace id, 8 span id, v flags, ref trace state, attrs, v dropped
+ *   resource = ref schema url, attrs, v dropped
+ *   scope    = ref name, ref version, ref schema url, attrs, v dropped
+ *   attrs    = v shape, the values one after another.  shape 0: inline: v count, then for each
+ *              field v: 0: u8 type and ref key follow, n + 1: dictionary field n.
+ *              shape 1: no attributes.  n + 2: dictionary shape n
+ *   value    = by type. EMPTY: one zero byte. STR: ref. BOOL: one byte 0 or 1. INT: z. DOUBLE: 8
+ *              bytes. BYTES: v length, bytes. ARRAY: v count, then u8 type and value each.
+ *              KVLIST: v count, then ref key, u8 type and value each. ARRAY_STR, _BOOL, _INT,
+ *              _DOUBLE (all elements of one type): v count, then values. At most 64 levels.
+ *
+ *   dict kinds: STRING: the bytes. FIELD: u8 enum tag_scope, u8 type, key. SHAPE: v field id, each.
+ *   RESOURCE, SCOPE: as above.
+ *
+ * WHAT GOES INTO THE DICTIONARY, so that it stays bounded per partition (the writer keeps a copy in
+ * memory): never more entries or bytes of a kind than enum dict_limit says, never an entry longer
+ * than DICT_ENTRY_MAX. A string of 2 bytes or more goes in unless the field that it is a value of
+ * has put FIELD_VALUES_MAX strings there already (values of many kinds: paths with ids, addresses);
+ * then it stands in the chunk. What finds no room stands in the chunk: nothing is ever refused for
+ * want of dictionary. */
+#ifndef WIRESPAN_STORE_KEYS_H
+#define WIRESPAN_STORE_KEYS_H
+
+#include <string.h>
+
+#include "store/base.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is little-endian");
+
+enum { STORE_FORMAT = 1, META_LEN = 72, CHUNK_TARGET = 1900, VAL_DEPTH_MAX = 64 };
+enum { NOTED_MAX = 255, NOTED_LEN_MIN = 4 };
+
+enum dict_kind { DICT_STRING, DICT_FIELD, DICT_SHAPE, DICT_RESOURCE, DICT_SCOPE, DICT_KIND_COUNT };
+
+enum dict_limit {
+	DICT_STRINGS_MAX = 32768,
+	DICT_STRING_BYTES_MAX = 2 << 20,
+	DICT_OTHERS_MAX = 4096, /* fields, shapes, resources, scopes: each */
+	DICT_OTHER_BYTES_MAX = 256 << 10,
+	DICT_ENTRY_MAX = 1024,
+	SHAPE_FIELDS_MAX = 128,
+	FIELD_VALUES_MAX = 512,
+};
+
+/* On disk; the first eight are enum val_type. */
+enum disk_type {
+	DISK_ARRAY_STR = 8,
+	DISK_ARRAY_BOOL,
+	DISK_ARRAY_INT,
+	DISK_ARRAY_DOUBLE,
+	DISK_TYPE_COUNT,
+};
+
+enum head_bit { HEAD_KIND = 7, HEAD_STATUS_SHIFT = 3, HEAD_STATUS = 3, HEAD_FLAGS = 32, HEAD_MORE = 64 };
+
+enum more_bit {
+	MORE_WIDE = 1,
+	MORE_DROPPED = 2,
+	MORE_MESSAGE = 4,
+	MORE_STATE = 8,
+	MORE_EVENTS = 16,
+	MORE_EVENTS_DROPPED = 32,
+	MORE_LINKS = 64,
+	MORE_LINKS_DROPPED = 128,
+};
+
+/* --- table rows --- */
+
+struct part_meta {
+	uint32_t format, number;
+	uint64_t start_ns, width_ns;
+	uint64_t spans, chunks;
+	uint64_t min_start_ns, max_start_ns, max_end_ns; /* only when spans > 0 */
+	uint64_t zero;
+};
+
+_Static_assert(sizeof(struct part_meta) == META_LEN, "the meta row is an on-disk format");
+
+static inline uint64_t dict_key(enum dict_kind kind, uint32_t id)
+{
+	return (uint64_t)kind << 32 | id;
+}
+
+static inline uint64_t trace_key(const uint8_t trace_id[16])
+{
+	uint64_t a, b;
+
+	memcpy(&a, trace_id, 8);
+	memcpy(&b, trace_id + 8, 8);
+	a = (a ^ b >> 29) * 0x9e3779b97f4a7c15u;
+	b = (b ^ a >> 32) * 0xbf58476d1ce4e5b9u;
+	return b ^ b >> 31;
+}
+
+/* --- names --- */
+
+enum { PART_NAME_MAX = 48 };
+
+enum part_state { PART_GOOD, PART_DAMAGED, PART_GONE };
+
+void part_name(char name[PART_NAME_MAX], uint64_t start_ns, uint32_t number);
+/* 0, or -EINVAL: not the name of a partition. */
+int part_name_parse(const char *name, uint64_t *ret_start_ns, uint32_t *ret_number,
+		    enum part_state *ret_state);
+
+/* --- bytes out --- */
+
+static inline uint64_t zigzag(int64_t v)
+{
+	return (uint64_t)v << 1 ^ (uint64_t)(v >> 63);
+}
+
+static inline int64_t unzigzag(uint64_t v)
+{
+	return (int64_t)(v >> 1 ^ (0 - (v & 1)));
+}
+
+static inline void put_varint(struct strbuf *out, uint64_t v)
+{
+	uint8_t b[10];
+	size_t n = 0;
+
+	while (v >= 0x80) {
+		b[n++] = (uint8_t)(v | 0x80);
+		v >>= 7;
+	}
+	b[n++] = (uint8_t)v;
+	strbuf_add(out, b, n);
+}
+
+static inline void put_u64(struct strbuf *out, uint64_t v)
+{
+	strbuf_add(out, &v, sizeof(v));
+}
+
+/* --- bytes in: past the end, or after anything bad, everything reads as zero and bad stays set --- */
+
+struct reader {
+	const uint8_t *p, *end;
+	bool bad;
+};
+
+static inline size_t reader_left(const struct reader *r)
+{
+	return r->bad ? 0 : (size_t)(r->end - r->p);
+}
+
+static inline uint64_t get_varint(struct reader *r)
+{
+	uint64_t v = 0;
+
+	for (unsigned shift = 0; shift < 64 && reader_left(r) > 0; shift += 7) {
+		uint8_t b = *r->p++;
+
+		if (shift == 63 && b > 1)
+			break;
+		v |= (uint64_t)(b & 0x7f) << shift;
+		if (!(b & 0x80))
+			return v;
+	}
+	r->bad = true;
+	return 0;
+}
+
+static inline uint32_t get_varint32(struct reader *r)
+{
+	uint64_t v = get_varint(r);
+
+	if (v > UINT32_MAX)
+		r->bad = true;
+	return r->bad ? 0 : (uint32_t)v;
+}
+
+/* len bytes, or NULL and bad. */
+static inline const uint8_t *get_bytes(struct reader *r, uint64_t len)
+{
+	const uint8_t *p = r->p;
+
+	if (r->bad || len > reader_left(r)) {
+		r->bad = true;
+		return NULL;
+	}
+	r->p += len;
+	return p;
+}
+
+static inline uint64_t get_u64(struct reader *r)
+{
+	const uint8_t *p = get_bytes(r, 8);
+	uint64_t v = 0;
+
+	if (p)
+		memcpy(&v, p, 8);
+	return v;
+}
+
+static inline uint8_t get_u8(struct reader *r)
+{
+	const uint8_t *p = get_bytes(r, 1);
+
+	return p ? *p : 0;
+}
+
+#endif
