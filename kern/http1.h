@@ -123,7 +123,7 @@ static __always_inline int http1_word(struct window *w, __u32 to)
 {
 	w->from = w->tok;
 	w->to = to;
-	w->at = to + 1;
+	w->at = w->tok = to + 1;
 	return H1_TEXT;
 }
 

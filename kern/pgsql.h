@@ -185,6 +185,7 @@ static __always_inline int pgsql_type(struct pgsql *m, struct window *w, __u8 c)
 		return PGM_NONE;
 	}
 	w->at += 5;
+	w->tok = w->at;
 	mark = pgsql_payload(m, be32(p + 1));
 	if (mark != PGM_NONE || m->state != PGS_SKIP || w->at >= w->n)
 		return mark;
@@ -194,6 +195,7 @@ static __always_inline int pgsql_type(struct pgsql *m, struct window *w, __u8 c)
 static __always_inline int pgsql_length(struct pgsql *m, struct window *w, __u8 c)
 {
 	w->at++;
+	w->tok = w->at;
 	m->acc = m->acc << 8 | c;
 	return ++m->col == 4 ? pgsql_payload(m, m->acc) : PGM_NONE;
 }
