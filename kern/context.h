@@ -278,7 +278,7 @@ static __always_inline void context_open(struct exchange *x, const struct http1 
 }
 
 /* Decides ids and parent of a request whose head is known; publishes what others may ask for. */
-static __always_inline void exchange_open(struct event *e, struct exchange *x, const struct http1 *m)
+static __noinline int exchange_open(struct event *e, struct exchange *x, const struct http1 *m)
 {
 	x->span = id_new();
 	x->flags |= EX_OPEN;
@@ -289,6 +289,7 @@ static __always_inline void exchange_open(struct event *e, struct exchange *x, c
 		client_parent(e, x, m);
 		link_publish(e->c, x);
 	}
+	return 0;
 }
 
 /* Takes back what exchange_open published. */

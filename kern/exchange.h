@@ -9,7 +9,7 @@
 
 #include "kern/emit.h"
 
-static __always_inline struct slot *slot_find(struct conn *c, __u32 serial)
+static __noinline struct slot *slot_find(struct conn *c, __u32 serial)
 {
 	struct spill_key k = { c->id, serial };
 

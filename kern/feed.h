@@ -19,7 +19,7 @@ static __always_inline __u64 conn_skippable(const struct event *e)
 }
 
 /* Back to knowing nothing: the next request that is seen whole begins anew. */
-static __always_inline int conn_restart(struct event *e, enum lost why)
+static __noinline int conn_restart(struct event *e, enum lost why)
 {
 	lost(why);
 	queue_drop(e);
@@ -134,7 +134,7 @@ static __always_inline int window_fill(struct event *e)
 }
 
 /* One move towards the next window: 1 go on, 0 the chunk is done. */
-static __always_inline int chunk_next(struct event *e)
+static __noinline int chunk_next(struct event *e)
 {
 	struct scratch *s = e->s;
 	__u64 skip;

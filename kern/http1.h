@@ -144,8 +144,34 @@ static __always_inline int http1_begin(struct http1 *m, struct window *w, __u8 c
 	return H1_BEGIN;
 }
 
+/* Length of a common method with its blank, at a glance; 0: byte by byte then. */
+static __always_inline __u32 http1_glance_method(struct http1 *m, const __u8 *p)
+{
+	if (BYTES_ARE(p, "GET ") || BYTES_ARE(p, "PUT "))
+		return 4;
+	if (BYTES_ARE(p, "POST "))
+		return 5;
+	if (BYTES_ARE(p, "PATCH "))
+		return 6;
+	if (BYTES_ARE(p, "DELETE "))
+		return 7;
+	if (BYTES_ARE(p, "HEAD ")) {
+		m->flags |= H1_IS_HEAD;
+		return 5;
+	}
+	return 0;
+}
+
 static __always_inline int http1_method(struct http1 *m, struct window *w, __u8 c)
 {
+	__u32 n = 0;
+
+	if (m->col == 0 && window_has(w, GLANCE))
+		n = http1_glance_method(m, window_at(w));
+	if (n) {
+		m->state = H1_TARGET;
+		return http1_word(w, w->at + n - 1);
+	}
 	if (c == ' ' && m->col) {
 		if (m->hash == HASH("HEAD"))
 			m->flags |= H1_IS_HEAD;
@@ -192,8 +218,25 @@ static __always_inline int http1_version(struct http1 *m, __u8 c)
 	return H1_NONE;
 }
 
+/* Eight bytes in one go, when they are all here: HTTP/1.x */
+static __always_inline int http1_glance_version(struct http1 *m, struct window *w)
+{
+	const __u8 *p = window_at(w);
+
+	if (m->col || !window_has(w, GLANCE) || !BYTES_ARE(p, "HTTP/1.") || p[7] < '0' || p[7] > '9')
+		return 0;
+	m->minor = p[7] - '0';
+	m->col = 8;
+	w->at += 8;
+	return 1;
+}
+
 static __always_inline int http1_request_version(struct http1 *m, struct window *w, __u8 c)
 {
+	if (http1_glance_version(m, w)) {
+		m->state = H1_LINE;
+		return H1_NONE;
+	}
 	w->at++;
 	if (m->col == 7)
 		m->state = H1_LINE;
@@ -202,6 +245,8 @@ static __always_inline int http1_request_version(struct http1 *m, struct window 
 
 static __always_inline int http1_status_line(struct http1 *m, struct window *w, __u8 c)
 {
+	if (http1_glance_version(m, w))
+		return H1_NONE;
 	w->at++;
 	if (m->col < 8)
 		return http1_version(m, c);
@@ -231,8 +276,51 @@ static __always_inline int http1_skip_line(struct http1 *m, struct window *w, __
 	return H1_NONE;
 }
 
+/* The value of a header that matters begins behind its colon. */
+static __always_inline int http1_value_of(struct http1 *m, struct window *w, __u8 header, __u32 len)
+{
+	m->state = H1_VALUE;
+	m->header = header;
+	m->text = header == H1_HOST ? TEXT_HOST : TEXT_AGENT;
+	m->left = 0;
+	m->col = 0;
+	m->hash = HASH_START;
+	w->at += len;
+	w->tok = w->at;
+	return H1_NONE;
+}
+
+/* Length of a name that matters, with its colon, at a glance; *header says which. 0: none of them. */
+static __always_inline __u32 http1_glance_name(const __u8 *p, __u8 *header)
+{
+	if (BYTES_ARE(p, "host:")) {
+		*header = H1_HOST;
+		return 5;
+	}
+	if (BYTES_ARE(p, "content-") && BYTES_ARE(p + 8, "length:")) {
+		*header = H1_LENGTH;
+		return 15;
+	}
+	if (BYTES_ARE(p, "user-age") && BYTES_ARE(p + 8, "nt:")) {
+		*header = H1_AGENT;
+		return 11;
+	}
+	if (BYTES_ARE(p, "tracepar") && BYTES_ARE(p + 8, "ent:")) {
+		*header = H1_TRACEPARENT;
+		return 12;
+	}
+	if (BYTES_ARE(p, "transfer") && BYTES_ARE(p + 8, "-encodin") && BYTES_ARE(p + 16, "g:")) {
+		*header = H1_ENCODING;
+		return 18;
+	}
+	return 0;
+}
+
 static __always_inline int http1_line_start(struct http1 *m, struct window *w, __u8 c)
 {
+	__u8 header = 0;
+	__u32 n;
+
 	if (c == '\r') {
 		m->col = 255; /* only a line feed may follow */
 		w->at++;
@@ -245,8 +333,11 @@ static __always_inline int http1_line_start(struct http1 *m, struct window *w, _
 	}
 	if (m->col == 255)
 		return http1_bad(m);
+	n = http1_glance_name(window_at(w), &header);
+	if (n && window_has(w, n))
+		return http1_value_of(m, w, header, n);
 	c = lower(c);
-	if (c != 'h' && c != 'u' && c != 'c' && c != 't') {
+	if (window_has(w, GLANCE) || (c != 'h' && c != 'u' && c != 'c' && c != 't')) {
 		m->state = H1_LINE; /* folded lines too: none of ours may be folded */
 		return http1_skip_line(m, w, H1_NAME);
 	}
@@ -256,29 +347,19 @@ static __always_inline int http1_line_start(struct http1 *m, struct window *w, _
 	return H1_NONE;
 }
 
-static __always_inline int http1_value_begin(struct http1 *m, struct window *w)
+static __always_inline int http1_name_end(struct http1 *m, struct window *w)
 {
-	m->state = H1_VALUE;
-	m->col = 0;
-	if (m->hash == HASH("host")) {
-		m->header = H1_HOST;
-		m->text = TEXT_HOST;
-	} else if (m->hash == HASH("user-agent")) {
-		m->header = H1_AGENT;
-		m->text = TEXT_AGENT;
-	} else if (m->hash == HASH("content-length")) {
-		m->header = H1_LENGTH;
-		m->left = 0;
-	} else if (m->hash == HASH("transfer-encoding")) {
-		m->header = H1_ENCODING;
-	} else if (m->hash == HASH("traceparent")) {
-		m->header = H1_TRACEPARENT;
-	} else {
-		m->state = H1_LINE;
-	}
-	m->hash = HASH_START;
-	w->at++;
-	w->tok = w->at;
+	if (m->hash == HASH("host"))
+		return http1_value_of(m, w, H1_HOST, 1);
+	if (m->hash == HASH("user-agent"))
+		return http1_value_of(m, w, H1_AGENT, 1);
+	if (m->hash == HASH("content-length"))
+		return http1_value_of(m, w, H1_LENGTH, 1);
+	if (m->hash == HASH("transfer-encoding"))
+		return http1_value_of(m, w, H1_ENCODING, 1);
+	if (m->hash == HASH("traceparent"))
+		return http1_value_of(m, w, H1_TRACEPARENT, 1);
+	m->state = H1_LINE;
 	return H1_NONE;
 }
 
@@ -287,7 +368,7 @@ static __always_inline int http1_name(struct http1 *m, struct window *w, __u8 c)
 	if (m->col == 0 || m->col == 255)
 		return http1_line_start(m, w, c);
 	if (c == ':')
-		return http1_value_begin(m, w);
+		return http1_name_end(m, w);
 	c = lower(c);
 	/* ho… us… co… tr…: nothing else among h, u, c, t is ours */
 	if (c <= ' ' || m->col >= 24 || (m->col == 1 && c != 'o' && c != 's' && c != 'r')) {

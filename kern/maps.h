@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* maps.h - every map on one page: key, value, how long an entry lives, who writes, and what happens
  * when it is full. Storage maps are freed by the kernel with their socket or task; hashes are not,
- * so each names who deletes. No LRU: one drops fresh entries long before it is full. */
+ * so each names who deletes. Those that every request
+ * writes to are allocated beforehand. No LRU: one drops fresh entries long before it is full. */
 #ifndef WIRESPAN_MAPS_H
 #define WIRESPAN_MAPS_H
 
@@ -68,8 +69,7 @@ struct {
  * Full: LOST_CONTEXT_FULL, calls made for that request have no parent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 16384);
 	__type(key, __u64);
 	__type(value, struct open_span);
 } contexts SEC(".maps");
@@ -78,8 +78,7 @@ struct {
  * writer when the response has come or the socket closes. Full: LOST_LINK_FULL, two traces. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 16384);
 	__type(key, struct link_key);
 	__type(value, struct ctx);
 } links SEC(".maps");

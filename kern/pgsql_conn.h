@@ -246,12 +246,11 @@ static __always_inline int op_is_simple(__u8 op)
 }
 
 /* An Execute, or a statement of a Query, has run. */
-static __always_inline void pgsql_completed(struct event *e, const struct pgsql *m)
+static __always_inline void pgsql_completed(struct event *e, const struct pgsql *m, struct slot *slot)
 {
 	struct pgsql_queue *q = pgsql_queue(e->c);
-	struct slot *slot = slot_head(e->c);
 
-	if (slot && (m->acc == 0x53454c || m->acc == 0x464554)) /* SELect, FETch */
+	if (slot && (slot->x.rows || m->acc == 0x53454c || m->acc == 0x464554)) /* SELect, FETch */
 		slot->x.flags |= EX_ROWS;
 	if (op_head(q) != 'E')
 		return;
@@ -274,10 +273,9 @@ static __always_inline __u8 op_name(__u8 op)
 
 /* The message at the head is refused. In a Query the rest comes with ReadyForQuery; otherwise the
  * unit's exchange ends here, and its later messages have none (unit_dead). */
-static __always_inline void pgsql_failed(struct event *e, const struct pgsql *m)
+static __always_inline void pgsql_failed(struct event *e, const struct pgsql *m, struct slot *slot)
 {
 	struct pgsql_queue *q = pgsql_queue(e->c);
-	struct slot *slot = slot_head(e->c);
 	__u8 op = op_head(q);
 
 	if (slot)
@@ -328,28 +326,13 @@ static __always_inline void pgsql_ready(struct event *e)
 	pgsql_queue(e->c)->unit_dead = 0;
 }
 
-static __always_inline void pgsql_rows_begin(struct event *e)
+/* RowDescription answers a Describe; in a Query it comes by itself. */
+static __always_inline void pgsql_rows_begin(struct pgsql_queue *q, struct slot *slot)
 {
-	struct pgsql_queue *q = pgsql_queue(e->c);
-	struct slot *slot;
-
-	if (op_head(q) == 'D') {
+	if (op_head(q) == 'D')
 		op_pop(q);
-		return;
-	}
-	slot = slot_head(e->c);
-	if (slot)
+	else if (slot)
 		slot->x.flags |= EX_ROWS;
-}
-
-static __always_inline void pgsql_row(struct event *e)
-{
-	struct slot *slot = slot_head(e->c);
-
-	if (!slot)
-		return;
-	slot->x.rows++;
-	slot->x.flags |= EX_ROWS;
 }
 
 /* Tells about the session, not about what was asked. */
@@ -358,25 +341,21 @@ static __always_inline int pgsql_is_aside(__u8 type)
 	return type == 'N' || type == 'A' || type == 'S' || type == 'K' || type == 'R' || type == 'v';
 }
 
-static __always_inline void pgsql_first_byte(struct event *e)
-{
-	struct slot *slot = slot_head(e->c);
-
-	if (slot && !slot->x.first_ns)
-		slot->x.first_ns = event_dir(e)->msg_ns;
-}
-
 /* A message of the server is complete. */
 static __always_inline void pgsql_response(struct event *e, struct pgsql *m)
 {
 	struct pgsql_queue *q = pgsql_queue(e->c);
+	struct slot *slot;
 
 	if (pgsql_is_aside(m->type))
 		return;
-	pgsql_first_byte(e);
+	slot = slot_head(e->c);
+	if (slot && !slot->x.first_ns)
+		slot->x.first_ns = event_dir(e)->msg_ns;
 	switch (m->type) {
 	case 'D':
-		pgsql_row(e);
+		if (slot)
+			slot->x.rows++;
 		break;
 	case '1':
 		op_answered(q, 'P');
@@ -388,7 +367,7 @@ static __always_inline void pgsql_response(struct event *e, struct pgsql *m)
 		op_answered(q, 'C');
 		break;
 	case 'T':
-		pgsql_rows_begin(e);
+		pgsql_rows_begin(q, slot);
 		break;
 	case 'n':
 		op_answered(q, 'D');
@@ -396,10 +375,10 @@ static __always_inline void pgsql_response(struct event *e, struct pgsql *m)
 	case 'C':
 	case 'I':
 	case 's':
-		pgsql_completed(e, m);
+		pgsql_completed(e, m, slot);
 		break;
 	case 'E':
-		pgsql_failed(e, m);
+		pgsql_failed(e, m, slot);
 		break;
 	case 'Z':
 		pgsql_ready(e);

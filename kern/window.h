@@ -11,6 +11,7 @@ enum {
 	WINDOW = 4096, /* bytes parsed at a time; a power of two */
 	WINDOW_PAD = 48, /* held bytes in front (see feed.h) and the tail of a word scan */
 	SCAN = 32,       /* bytes looked at by one window_scan */
+	GLANCE = 24,     /* bytes that the word-wise short cuts need to see */
 };
 
 struct window {
@@ -30,10 +31,52 @@ struct window {
 
 #define EACH_BYTE(c) ((__u64)(__u8)(c) * 0x0101010101010101ull)
 
+static __always_inline const __u8 *window_at(const struct window *w)
+{
+	return &w->b[w->at & (WINDOW - 1)];
+}
+
+static __always_inline int window_has(const struct window *w, __u32 n)
+{
+	return w->n - w->at >= n;
+}
+
 static __always_inline __u8 window_byte(const struct window *w, __u32 i)
 {
 	return w->b[i & (WINDOW - 1)];
 }
+
+/* The n <= 8 bytes of a literal as one word, first byte lowest, and the bits in which its letters
+ * differ in case. Both fold to constants. */
+static __always_inline __u64 word_of(const char *s, __u32 n)
+{
+	__u64 v = 0;
+	__u32 i;
+
+	for (i = 0; i < n; i++)
+		v |= (__u64)(__u8)s[i] << (8 * i);
+	return v;
+}
+
+static __always_inline __u64 word_case(const char *s, __u32 n)
+{
+	__u64 v = 0;
+	__u32 i;
+
+	for (i = 0; i < n; i++)
+		if (s[i] >= 'a' && s[i] <= 'z')
+			v |= 0x20ull << (8 * i);
+	return v;
+}
+
+/* Do the bytes at p begin with the n <= 8 of a literal? Lower-case letters match either case. */
+static __always_inline int bytes_are(const __u8 *p, const char *s, __u32 n)
+{
+	__u64 keep = n == 8 ? ~0ull : (1ull << (8 * n & 63)) - 1;
+
+	return ((LOAD64(p) | word_case(s, n)) & keep) == word_of(s, n);
+}
+#define BYTES_ARE(p, s) bytes_are(p, s, sizeof(s) - 1)
 
 /* High bit of the first byte of v that equals the byte pat is made of (higher ones may lie). */
 static __always_inline __u64 word_match(__u64 v, __u64 pat)
@@ -53,7 +96,7 @@ static __always_inline __u32 word_first(__u64 high_bits)
 
 /* The first of c and d within SCAN bytes from the cursor: its index, or how far was looked (never
  * past n). The caller tells the two apart by comparing window_byte. */
-static __always_inline __u32 window_scan(const struct window *w, __u8 c, __u8 d)
+static __noinline __u32 window_scan(const struct window *w, __u8 c, __u8 d)
 {
 	__u32 base = w->at & (WINDOW - 1), found = SCAN, k;
 	__u64 pc = EACH_BYTE(c), pd = EACH_BYTE(d);

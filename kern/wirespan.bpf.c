@@ -200,14 +200,16 @@ static __always_inline int on_other(struct sock *sk, __u16 proto)
 
 static __always_inline int on_receive(struct sock *sk, int n, int flags)
 {
+	__u16 family = sk->__sk_common.skc_family;
 	__u32 key = current_key();
-	struct proc *p = proc_tracked(key);
-	__u16 family;
+	struct proc *p;
 
-	if (!p || n < 0 || flags & (MSG_PEEK_ | MSG_ERRQUEUE_ | MSG_OOB_))
+	if (n < 0 || flags & (MSG_PEEK_ | MSG_ERRQUEUE_ | MSG_OOB_))
 		return 0;
-	family = sk->__sk_common.skc_family;
 	if (family != AF_INET_ && family != AF_INET6_)
+		return 0;
+	p = proc_tracked(key);
+	if (!p)
 		return 0;
 	if (sk->sk_protocol != IPPROTO_TCP_)
 		return on_other(sk, sk->sk_protocol);
