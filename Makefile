@@ -96,7 +96,7 @@ setup:
 	@scripts/setup build test demo
 
 check:
-	@scripts/check-includes
+	@scripts/check-includes && scripts/check-style
 
 quick: all check unit
 
