@@ -12,7 +12,8 @@
 
 struct discover;
 
-/* Writes the decision to the kernel half: flags as enum proc_flags; 0 flags: no longer tracked. */
+/* Writes the decision to the kernel half: flags as enum proc_flags; 0 flags: no longer tracked. For
+ * a process that ends it is called with 0 while its sockets may still be open. */
 typedef void discover_set_fn(void *arg, const struct proc_info *pi, uint32_t flags);
 
 int discover_new(struct discover **ret, const struct config *c, struct procs *procs,
@@ -20,9 +21,6 @@ int discover_new(struct discover **ret, const struct config *c, struct procs *pr
 void discover_free(struct discover *d);
 /* One process event from the ring; keeps the notes in section "processes" up to date. */
 void discover_event(struct discover *d, const struct rec_proc *rp);
-/* Lets the kernel half forget what ended 2 s ago. discover_event does it too; where procs_sweep is
- * called this belongs, so that it happens on an idle machine as well. */
-void discover_sweep(struct discover *d, uint64_t now_mono_ns);
 /* Is every TCP listener tracked (no selector at all)? The kernel half then need not wait for us. */
 bool discover_all_listeners(const struct config *c);
 

@@ -151,7 +151,7 @@ static int on_record(void *arg, void *data, size_t len)
 	else if (h->type == REC_SPAN && len >= offsetof(struct rec_span, text))
 		on_span(d, data, len);
 	else if (h->type == REC_STMT && len >= offsetof(struct rec_stmt, text))
-		stmts_add(d->builder.stmts, data, len);
+		stmts_add(d->builder.stmts, data, len - offsetof(struct rec_stmt, text));
 	else if (h->type == REC_PROC && len == sizeof(struct rec_proc))
 		on_proc(d, data);
 	else

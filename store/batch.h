@@ -8,7 +8,7 @@
 #include "store/base.h"
 #include "store/span.h"
 
-enum { BATCH_SHARED = 64 };
+enum { BATCH_SHARED = 64, BATCH_STRINGS = 512 };
 
 struct batch_span {
 	struct span span;
@@ -23,6 +23,7 @@ struct batch {
 	uint64_t first_ns; /* CLOCK_MONOTONIC of the first span */
 	const struct resource *resources[BATCH_SHARED];
 	const struct scope *scopes[BATCH_SHARED];
+	struct str strings[BATCH_STRINGS]; /* by hash; the last one that came there */
 };
 
 void batch_init(struct batch *b);

@@ -28,6 +28,7 @@ struct part {
 	MDB_env *env;     /* NULL: closed */
 	MDB_dbi meta, dict, spans, traces;
 	bool is_full;     /* takes nothing more, whatever its size */
+	bool is_stale;    /* the environment gave up: closed and opened again when nobody uses it */
 	bool is_unsynced; /* its last commit may still be undone by a power cut */
 	uint64_t bytes;   /* on disk */
 	uint64_t used_ns; /* CLOCK_MONOTONIC */

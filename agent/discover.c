@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* discover.c - one decision per process event: traced or not, and why. Of the selectors (open_ports,
+ * exe_path, name) any match suffices; without one it is enough to listen on TCP. What the kernel half
+ * has tracked by itself (a listener on a selected port, a child of a tracked process) stays tracked
+ * unless it is a login session or ourselves. Called by the drain thread for each REC_PROC. The
+ * invariants: the kernel half is told of every Go program that is traced (it cannot tell), a process
+ * that is not traced leaves nothing behind in the table of processes, and the events of one process
+ * come in order, so that the last decision is the right one. */
+#include "agent/discover.h"
+#include "store/stats.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { NOTES_MAX = 256, WHY_MAX = 96 };
+
+#define SECTION "processes"
+
+struct discover {
+	const struct config *conf;
+	struct procs *procs;
+	discover_set_fn *set;
+	void *set_arg;
+	uint32_t tracked, noted;
+	stat_cell *tracked_cell;
+};
+
+bool discover_all_listeners(const struct config *c)
+{
+	return !c->open_port_cnt && !c->exe_path_cnt && !c->name_cnt;
+}
+
+/* --- selectors --- */
+
+static bool port_is_selected(const struct config *c, uint16_t port)
+{
+	if (discover_all_listeners(c))
+		return true;
+	for (uint32_t i = 0; i < c->open_port_cnt; i++)
+		if (port >= c->open_ports[i].from && port <= c->open_ports[i].to)
+			return true;
+	return false;
+}
+
+static const char *glob_match(char *const *globs, uint32_t cnt, struct str s)
+{
+	for (uint32_t i = 0; i < cnt; i++)
+		if (str_glob(globs[i], s))
+			return globs[i];
+	return NULL;
+}
+
+/* Does a selector match? why: which. */
+static bool is_selected(const struct config *c, const struct proc_info *pi, uint16_t port, char *why)
+{
+	const char *glob;
+
+	if (port && port_is_selected(c, port)) {
+		snprintf(why, WHY_MAX, "listens on port %u", port);
+		return true;
+	}
+	glob = glob_match(c->exe_path, c->exe_path_cnt, pi->exe);
+	if (glob) {
+		snprintf(why, WHY_MAX, "matches exe_path %s", glob);
+		return true;
+	}
+	glob = glob_match(c->name, c->name_cnt, pi->service);
+	if (glob)
+		snprintf(why, WHY_MAX, "matches name %s", glob);
+	return glob != NULL;
+}
+
+/* A fork that happened before we came, or before its parent was decided on: runs the same program. */
+static bool is_like_parent(const struct proc_info *pi, const struct proc_info *parent, char *why)
+{
+	if (!parent || !(parent->flags & PROC_TRACKED) || !str_eq(parent->exe, pi->exe))
+		return false;
+	snprintf(why, WHY_MAX, "child of %u", parent->pid);
+	return true;
+}
+
+static bool is_never(const struct proc_info *pi)
+{
+	return pi->is_login || pi->is_self;
+}
+
+/* --- notes for /status --- */
+
+static void note_key(const struct proc_info *pi, char buf[16])
+{
+	snprintf(buf, 16, "%u", pi->pid ? pi->pid : pi->key);
+}
+
+static void note_rest(struct discover *d)
+{
+	stat_set(d->tracked_cell, d->tracked);
+	if (d->tracked > d->noted)
+		stats_note(SECTION, "more", "%u more are traced", d->tracked - d->noted);
+	else
+		stats_note_drop(SECTION, "more");
+}
+
+static void note(struct discover *d, struct proc_info *pi, const char *why)
+{
+	char key[16];
+
+	d->tracked++;
+	if (d->noted < NOTES_MAX) {
+		note_key(pi, key);
+		stats_note(SECTION, key, STR_FMT " (" STR_FMT ") %s", STR_ARG(pi->service),
+			   STR_ARG(pi->exe), why);
+		pi->is_noted = true;
+		d->noted++;
+	}
+	note_rest(d);
+}
+
+static void note_drop(struct discover *d, struct proc_info *pi)
+{
+	char key[16];
+
+	d->tracked--;
+	if (pi->is_noted) {
+		note_key(pi, key);
+		stats_note_drop(SECTION, key);
+		pi->is_noted = false;
+		d->noted--;
+	}
+	note_rest(d);
+}
+
+/* --- decisions --- */
+
+/* The kernel half need not be told what it did itself, but for Go, which it cannot know. */
+static void track(struct discover *d, struct proc_info *pi, bool in_kernel, const char *why)
+{
+	uint32_t flags = PROC_TRACKED | (pi->is_go ? PROC_GO : 0);
+
+	if (pi->flags & PROC_TRACKED)
+		return;
+	if (!in_kernel || pi->is_go)
+		d->set(d->set_arg, pi, flags);
+	pi->flags = flags;
+	note(d, pi, why);
+	log_debug("tracing %u " STR_FMT ": %s", pi->pid, STR_ARG(pi->service), why);
+}
+
+/* Ours and the kernel half's memory of a process that is not traced, or not any more. */
+static void untrack(struct discover *d, struct proc_info *pi, bool in_kernel)
+{
+	if (in_kernel || pi->flags)
+		d->set(d->set_arg, pi, 0);
+	if (pi->flags)
+		note_drop(d, pi);
+	pi->flags = 0;
+}
+
+static void decide(struct discover *d, const struct rec_proc *rp, struct proc_info *pi,
+		   const struct proc_info *parent)
+{
+	char why[WHY_MAX] = "child of a traced process";
+
+	if (is_never(pi)) {
+		untrack(d, pi, rp->tracked);
+		if (rp->tracked)
+			return; /* stays known: it may have forked before the kernel half heard of it */
+	} else if (is_selected(d->conf, pi, rp->port, why) || is_like_parent(pi, parent, why) ||
+		   rp->tracked) {
+		track(d, pi, rp->tracked, why);
+		return;
+	}
+	if (!pi->flags)
+		procs_changed(d->procs, pi->key); /* it may never be said to have ended */
+}
+
+static struct proc_info *info(struct discover *d, const struct rec_proc *rp, uint32_t parent_key)
+{
+	return procs_get(d->procs, rp->head.key, rp->pid, rp->start_ns, parent_key);
+}
+
+static void on_found(struct discover *d, const struct rec_proc *rp)
+{
+	struct proc_info *pi = info(d, rp, 0);
+
+	decide(d, rp, pi, pi->ppid ? procs_find_pid(d->procs, pi->ppid) : NULL);
+}
+
+static void on_exec(struct discover *d, const struct rec_proc *rp)
+{
+	struct proc_info *old = procs_find(d->procs, rp->head.key, rp->start_ns);
+
+	if (old)
+		untrack(d, old, false);
+	procs_changed(d->procs, rp->head.key);
+	decide(d, rp, info(d, rp, 0), NULL);
+}
+
+static void on_fork(struct discover *d, const struct rec_proc *rp)
+{
+	struct proc_info *pi = info(d, rp, rp->parent_key);
+
+	decide(d, rp, pi, procs_find(d->procs, rp->parent_key, 0));
+}
+
+/* Told even when we do not know it: the kernel half leaves it to us to take its entry out. */
+static void on_exit_of(struct discover *d, const struct rec_proc *rp)
+{
+	struct proc_info *pi = procs_find(d->procs, rp->head.key, rp->start_ns);
+	const struct proc_info gone = {
+		.key = rp->head.key, .pid = rp->pid, .start_ns = rp->start_ns};
+
+	if (pi && pi->flags) {
+		note_drop(d, pi);
+		pi->flags = 0;
+	}
+	procs_ended(d->procs, rp->head.key);
+	d->set(d->set_arg, &gone, 0);
+}
+
+void discover_event(struct discover *d, const struct rec_proc *rp)
+{
+	switch ((enum rec_proc_what)rp->what) {
+	case PROC_FOUND:
+		on_found(d, rp);
+		break;
+	case PROC_LISTEN:
+		decide(d, rp, info(d, rp, 0), NULL);
+		break;
+	case PROC_EXEC:
+		on_exec(d, rp);
+		break;
+	case PROC_FORK:
+		on_fork(d, rp);
+		break;
+	case PROC_EXIT:
+		on_exit_of(d, rp);
+		break;
+	}
+}
+
+/* --- life --- */
+
+int discover_new(struct discover **ret, const struct config *c, struct procs *procs,
+		 discover_set_fn *set, void *set_arg)
+{
+	struct discover *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	*d = (struct discover){.conf = c, .procs = procs, .set = set, .set_arg = set_arg};
+	d->tracked_cell = stats_cell(STAT_GAUGE, "tracked_processes", "", "Processes that are traced.");
+	*ret = d;
+	return 0;
+}
+
+void discover_free(struct discover *d)
+{
+	free(d);
+}

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* procs.c - the table of processes and the reading of /proc/<pid> that fills it. What the files mean
+ * is decided in names.c, program.c and unit.c; who is traced in discover.c. Called by the drain thread. The
+ * invariants: an entry never changes after it was made (a new program gets a new entry, since spans
+ * may still point at the old one), and every file is read through one open folder of the process, so
+ * that a pid that is given away meanwhile reads as gone and never as somebody else. */
+#include "agent/procs.h"
+#include "agent/names.h"
+#include "agent/program.h"
+#include "agent/span_build.h"
+#include "agent/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	BUCKETS = 1024,
+	FILE_BUF = 128 * 1024, /* of environ and cmdline no more than this is looked at */
+	ATTRS_MAX = 16 + NAMES_ATTRS_MAX,
+	TICK_NS = 10000000, /* a clock tick of /proc is 10 ms everywhere */
+};
+
+static const uint64_t linger_ns = 10ull * NS_PER_S;
+
+struct entry {
+	struct proc_info pi; /* first: users hold its address */
+	struct entry *next;
+	uint64_t ended_ns;    /* monotonic; 0: lives */
+	bool is_superseded;   /* another program runs in it now: not to be found any more */
+	bool has_instance_id; /* its environment says one */
+	struct attr attrs[];  /* and their texts behind them */
+};
+
+struct procs {
+	char *root, *host, *boot_id;
+	char own_unit[UNIT_NAME_MAX];
+	struct entry *buckets[BUCKETS];
+	size_t ended_cnt; /* entries that a sweep may free */
+	char buf[FILE_BUF];
+};
+
+/* A process while it is being described. Texts live in the arena until the entry is packed. */
+struct draft {
+	struct arena a;
+	struct proc_info pi;
+	bool has_instance_id;
+	struct attr at[ATTRS_MAX];
+	uint32_t cnt;
+};
+
+/* --- drafts --- */
+
+static struct attr *draft_find(struct draft *d, struct str key)
+{
+	for (uint32_t i = 0; i < d->cnt; i++)
+		if (str_eq(d->at[i].key, key))
+			return &d->at[i];
+	return NULL;
+}
+
+/* The first one to set a key wins. */
+static struct val *draft_add(struct draft *d, struct str key)
+{
+	if (d->cnt == ATTRS_MAX || draft_find(d, key))
+		return NULL;
+	d->at[d->cnt].key = key;
+	d->at[d->cnt].val = (struct val){.type = VAL_EMPTY};
+	return &d->at[d->cnt++].val;
+}
+
+static void draft_add_str(struct draft *d, struct str key, struct str value)
+{
+	struct val *v = value.len ? draft_add(d, key) : NULL;
+
+	if (v)
+		*v = (struct val){.type = VAL_STR, .str = value};
+}
+
+static uint64_t mix(uint64_t h, uint64_t x)
+{
+	h = (h ^ x) * 0xff51afd7ed558ccdull;
+	h = (h ^ h >> 32) * 0xc4ceb9fe1a85ec53ull;
+	return h ^ h >> 29;
+}
+
+/* The same process has the same id after a restart of ours: boot, process id and start make it. */
+static struct str instance_id(struct procs *p, struct draft *d)
+{
+	uint64_t w[2] = {0x77697265, 0x7370616e};
+
+	for (int i = 0; i < 2; i++) {
+		for (const char *c = p->boot_id; *c; c++)
+			w[i] = mix(w[i], (unsigned char)*c);
+		w[i] = mix(mix(w[i], d->pi.key), d->pi.start_ns);
+	}
+	/* Version 8 (custom) and the usual variant of RFC 9562. */
+	return str_of(arena_printf(&d->a, "%08x-%04x-8%03x-%04x-%012llx", (uint32_t)(w[0] >> 32),
+				   (unsigned)(w[0] >> 16 & 0xffff), (unsigned)(w[0] & 0xfff),
+				   (unsigned)(0x8000 | (w[1] >> 48 & 0x3fff)),
+				   (unsigned long long)(w[1] & 0xffffffffffff)));
+}
+
+/* What differs from one process of a program to the next. */
+static void draft_add_own(struct procs *p, struct draft *d)
+{
+	struct val *v;
+
+	if (!d->has_instance_id)
+		draft_add_str(d, STR("service.instance.id"), instance_id(p, d));
+	v = d->pi.pid ? draft_add(d, STR("process.pid")) : NULL;
+	if (v)
+		*v = (struct val){.type = VAL_INT, .i = d->pi.pid};
+}
+
+/* --- from draft to entry: one allocation --- */
+
+static size_t val_len(const struct val *v)
+{
+	return v->type == VAL_STR ? v->str.len : 0;
+}
+
+static struct str pack(char **to, struct str s)
+{
+	struct str at = {*to, s.len};
+
+	if (s.len)
+		memcpy(*to, s.p, s.len);
+	*to += s.len;
+	return at;
+}
+
+static struct entry *entry_new(const struct draft *d)
+{
+	size_t text = d->pi.exe.len + d->pi.service.len;
+	struct entry *e;
+	char *to;
+
+	for (uint32_t i = 0; i < d->cnt; i++)
+		text += d->at[i].key.len + val_len(&d->at[i].val);
+	e = calloc(1, sizeof(*e) + d->cnt * sizeof(e->attrs[0]) + text);
+	must(e);
+	to = (char *)&e->attrs[d->cnt];
+	e->pi = d->pi;
+	e->has_instance_id = d->has_instance_id;
+	e->pi.exe = pack(&to, d->pi.exe);
+	e->pi.service = pack(&to, d->pi.service);
+	for (uint32_t i = 0; i < d->cnt; i++) {
+		e->attrs[i].key = pack(&to, d->at[i].key);
+		e->attrs[i].val = d->at[i].val;
+		if (d->at[i].val.type == VAL_STR)
+			e->attrs[i].val.str = pack(&to, d->at[i].val.str);
+	}
+	e->pi.res.attrs = (struct attrs){.at = e->attrs, .cnt = d->cnt};
+	e->pi.res.schema_url = STR(SEMCONV_SCHEMA_URL);
+	return e;
+}
+
+/* --- /proc/<pid> --- */
+
+/* A file of the process in p->buf, cut at its size; empty when it cannot be read. */
+static struct str file_read(struct procs *p, int dir, const char *name)
+{
+	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	size_t len = 0;
+	ssize_t n = 1;
+
+	while (fd >= 0 && n > 0 && len < sizeof(p->buf)) {
+		n = read(fd, p->buf + len, sizeof(p->buf) - len);
+		len += n > 0 ? (size_t)n : 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	return (struct str){p->buf, len};
+}
+
+/* The numbered field of a stat file, counted as in proc(5); the name in it may hold anything. */
+static uint64_t stat_field(struct str stat, int field)
+{
+	const char *p = stat.len ? memrchr(stat.p, ')', stat.len) : NULL, *end = stat.p + stat.len;
+	uint64_t n = 0;
+
+	for (int i = 2; p && p < end && i < field; i++) {
+		p = memchr(p, ' ', (size_t)(end - p));
+		p = p ? p + 1 : NULL;
+	}
+	for (; p && p < end && *p >= '0' && *p <= '9'; p++)
+		n = n * 10 + (uint64_t)(*p - '0');
+	return n;
+}
+
+static bool same_start(uint64_t ticks, uint64_t start_ns)
+{
+	uint64_t want = start_ns / TICK_NS;
+
+	return !start_ns || (ticks + 1 >= want && ticks <= want + 1);
+}
+
+/* Folder of the process, or -ESRCH when it is gone or its pid belongs to a later one. */
+static int proc_open(struct procs *p, struct draft *d)
+{
+	struct str stat;
+	char path[512];
+	int dir;
+
+	snprintf(path, sizeof(path), "%s/%u", p->root, d->pi.pid);
+	dir = d->pi.pid ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (dir < 0)
+		return -ESRCH;
+	stat = file_read(p, dir, "stat");
+	if (!stat.len || !same_start(stat_field(stat, 22), d->pi.start_ns)) {
+		close(dir);
+		return -ESRCH;
+	}
+	d->pi.ppid = (uint32_t)stat_field(stat, 4);
+	return dir;
+}
+
+static struct str exe_read(struct procs *p, struct draft *d, int dir)
+{
+	static const char gone[] = " (deleted)";
+	ssize_t n = readlinkat(dir, "exe", p->buf, sizeof(p->buf));
+	size_t len = n > 0 ? (size_t)n : 0, tail = sizeof(gone) - 1;
+
+	if (len > tail && memcmp(p->buf + len - tail, gone, tail) == 0)
+		len -= tail;
+	return arena_str(&d->a, p->buf, len);
+}
+
+/* --- describing --- */
+
+/* A unit that we are in ourselves (a session, a CI job) names whatever was started in it: nothing. */
+static struct str unit_of(struct procs *p, struct draft *d, int dir)
+{
+	char buf[UNIT_NAME_MAX];
+	struct str unit = unit_name(file_read(p, dir, "cgroup"), buf);
+
+	return str_eq(unit, str_of(p->own_unit)) ? STR("") : names_clean(&d->a, unit);
+}
+
+static void program_take(struct procs *p, struct draft *d, int dir)
+{
+	struct program prog;
+	int fd;
+
+	d->pi.exe = exe_read(p, d, dir);
+	if (!d->pi.exe.len) { /* a kernel thread, or one we may not look at: its short name is left */
+		struct str comm = file_read(p, dir, "comm");
+
+		comm.len -= comm.len && comm.p[comm.len - 1] == '\n';
+		d->pi.service = d->pi.service.len ? d->pi.service : names_clean(&d->a, comm);
+		return;
+	}
+	fd = openat(dir, "exe", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	program_describe(&prog, d->pi.exe, fd, file_read(p, dir, "cmdline"));
+	if (fd >= 0)
+		close(fd);
+	d->pi.is_go = prog.is_go;
+	d->pi.is_login |= prog.is_login;
+	if (!d->pi.service.len)
+		d->pi.service = names_clean(&d->a, prog.name);
+	draft_add_str(d, STR("process.executable.name"), names_clean(&d->a, prog.base));
+	if (prog.language)
+		draft_add_str(d, STR("telemetry.sdk.language"), str_of(prog.language));
+}
+
+static void environ_take(struct procs *p, struct draft *d, int dir)
+{
+	struct names names;
+
+	names_of_environ(&names, &d->a, file_read(p, dir, "environ"));
+	d->pi.service = names.service;
+	d->has_instance_id = names.has_instance_id;
+	for (uint32_t i = 0; i < names.cnt; i++)
+		draft_add_str(d, names.at[i].key, names.at[i].value);
+}
+
+static void draft_read(struct procs *p, struct draft *d, int dir)
+{
+	environ_take(p, d, dir);
+	if (!d->pi.service.len)
+		d->pi.service = unit_of(p, d, dir);
+	program_take(p, d, dir);
+}
+
+static void draft_inherit(struct draft *d, const struct entry *parent)
+{
+	d->pi.exe = parent->pi.exe;
+	d->pi.service = parent->pi.service;
+	d->pi.is_go = parent->pi.is_go;
+	d->pi.is_login |= parent->pi.is_login;
+	d->pi.ppid = parent->pi.pid;
+	d->has_instance_id = parent->has_instance_id;
+	for (uint32_t i = 0; i < parent->pi.res.attrs.cnt; i++) {
+		const struct attr *at = &parent->attrs[i];
+		struct val *v;
+
+		if (str_eq(at->key, STR("process.pid")) ||
+		    (str_eq(at->key, STR("service.instance.id")) && !d->has_instance_id))
+			continue;
+		v = draft_add(d, at->key);
+		if (v)
+			*v = at->val;
+	}
+}
+
+static void draft_finish(struct procs *p, struct draft *d)
+{
+	if (!d->pi.service.len)
+		d->pi.service = str_of(arena_printf(&d->a, "pid %u", d->pi.pid ?: d->pi.key));
+	draft_add_str(d, STR("service.name"), d->pi.service);
+	draft_add_own(p, d);
+	draft_add_str(d, STR("host.name"), str_of(p->host));
+	draft_add_str(d, STR("telemetry.distro.name"), STR("wirespan"));
+	draft_add_str(d, STR("telemetry.distro.version"), STR(VERSION));
+}
+
+/* --- the table --- */
+
+static struct entry *find(struct procs *p, uint32_t key, uint64_t start_ns)
+{
+	struct entry *e = p->buckets[key % BUCKETS];
+
+	while (e && (e->pi.key != key || e->is_superseded ||
+		     (start_ns && e->pi.start_ns && e->pi.start_ns != start_ns)))
+		e = e->next;
+	return e;
+}
+
+static void entry_end(struct procs *p, struct entry *e)
+{
+	if (!e->ended_ns) {
+		e->ended_ns = clock_mono_ns();
+		p->ended_cnt++;
+	}
+}
+
+static struct entry *describe(struct procs *p, struct draft *d, const struct entry *parent)
+{
+	struct entry *e;
+	int dir = -1;
+
+	d->pi.is_self = d->pi.pid == (uint32_t)getpid();
+	d->pi.is_login = d->pi.pid == 1 || d->pi.key == 1;
+	if (parent)
+		draft_inherit(d, parent);
+	else
+		dir = proc_open(p, d);
+	if (dir >= 0) {
+		draft_read(p, d, dir);
+		close(dir);
+	}
+	draft_finish(p, d);
+	e = entry_new(d);
+	/* One that was gone already may never be said to have ended. */
+	if (!parent && dir < 0 && d->pi.pid)
+		entry_end(p, e);
+	return e;
+}
+
+struct proc_info *procs_get(struct procs *p, uint32_t key, uint32_t pid, uint64_t start_ns,
+			    uint32_t parent_key)
+{
+	struct entry *e = find(p, key, start_ns), *parent = NULL, **bucket = &p->buckets[key % BUCKETS];
+	struct draft d = {.pi = {.key = key, .pid = pid, .start_ns = start_ns}};
+
+	if (e)
+		return &e->pi;
+	procs_ended(p, key); /* an earlier owner of the number */
+	if (parent_key && parent_key != key)
+		parent = find(p, parent_key, 0);
+	arena_init(&d.a, 0);
+	e = describe(p, &d, parent);
+	arena_fini(&d.a);
+	e->next = *bucket;
+	*bucket = e;
+	return &e->pi;
+}
+
+struct proc_info *procs_find(struct procs *p, uint32_t key, uint64_t start_ns)
+{
+	struct entry *e = find(p, key, start_ns);
+
+	return e ? &e->pi : NULL;
+}
+
+struct proc_info *procs_find_pid(struct procs *p, uint32_t pid)
+{
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (struct entry *e = p->buckets[i]; e; e = e->next)
+			if (e->pi.pid == pid && !e->ended_ns)
+				return &e->pi;
+	return NULL;
+}
+
+void procs_changed(struct procs *p, uint32_t key)
+{
+	for (struct entry *e = p->buckets[key % BUCKETS]; e; e = e->next)
+		if (e->pi.key == key) {
+			entry_end(p, e);
+			e->is_superseded = true;
+		}
+}
+
+void procs_ended(struct procs *p, uint32_t key)
+{
+	for (struct entry *e = p->buckets[key % BUCKETS]; e; e = e->next)
+		if (e->pi.key == key)
+			entry_end(p, e);
+}
+
+void procs_sweep(struct procs *p, uint64_t now_mono_ns)
+{
+	for (size_t i = 0; i < BUCKETS && p->ended_cnt; i++) {
+		struct entry **at = &p->buckets[i];
+
+		while (*at) {
+			struct entry *e = *at;
+
+			if (!e->ended_ns || e->ended_ns + linger_ns > now_mono_ns) {
+				at = &e->next;
+				continue;
+			}
+			*at = e->next;
+			free(e);
+			p->ended_cnt--;
+		}
+	}
+}
+
+/* --- life --- */
+
+/* Our own boot and unit; a tree that lacks them (a test's) has neither. */
+static void host_read(struct procs *p)
+{
+	int root = open(p->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct str text = file_read(p, root, "sys/kernel/random/boot_id");
+
+	p->boot_id = strndup(text.p, text.len);
+	must(p->boot_id);
+	unit_name(file_read(p, root, "self/cgroup"), p->own_unit);
+	if (root >= 0)
+		close(root);
+}
+
+int procs_new(struct procs **ret, const char *proc_root, const char *host_name)
+{
+	struct procs *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	p->root = strdup(proc_root);
+	p->host = strdup(host_name);
+	must(p->root && p->host);
+	host_read(p);
+	*ret = p;
+	return 0;
+}
+
+void procs_free(struct procs *p)
+{
+	if (!p)
+		return;
+	for (size_t i = 0; i < BUCKETS; i++)
+		while (p->buckets[i]) {
+			struct entry *e = p->buckets[i];
+
+			p->buckets[i] = e->next;
+			free(e);
+		}
+	free(p->root);
+	free(p->host);
+	free(p->boot_id);
+	free(p);
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* folder.c - the store's folder itself: made, locked, its format file, its sub-folders made, renamed
+ * and removed. It opens no LMDB environment and decides nothing; parts.c and store.c call it. The
+ * invariant: names that are not ours are never touched, and a partition's folder disappears by a
+ * rename first, so that a crash leaves it whole or marked. */
+#include "store/env.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char format_head[] = "wirespan-store ";
+
+static int explain(struct strbuf *why, int err, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static int explain(struct strbuf *why, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (why) {
+		va_start(ap, fmt);
+		strbuf_vprintf(why, fmt, ap);
+		va_end(ap);
+	}
+	return err;
+}
+
+static int make_with_parents(const char *dir)
+{
+	char *path = strdup(dir);
+	int err = 0;
+
+	must(path);
+	for (char *p = path + 1; !err; p++) {
+		char c = *p;
+
+		if (c != '/' && c != '\0')
+			continue;
+		*p = '\0';
+		if (mkdir(path, 0750) < 0 && errno != EEXIST)
+			err = -errno;
+		*p = c;
+		if (!c)
+			break;
+	}
+	free(path);
+	return err;
+}
+
+static int dir_open(struct store *s, struct strbuf *why)
+{
+	const char *dir = s->conf.dir;
+	int err = s->conf.read_only ? 0 : make_with_parents(dir);
+	char *whole;
+
+	if (err)
+		return explain(why, err, "cannot make the store folder %s: %s", dir,
+			       strerror(-err));
+	whole = realpath(dir, NULL);
+	s->dir_fd = whole ? open(whole, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (s->dir_fd < 0) {
+		err = -errno;
+		free(whole);
+		return explain(why, err, "cannot open the store folder %s: %s", dir,
+			       strerror(-err));
+	}
+	free((char *)s->conf.dir);
+	s->conf.dir = whole;
+	return 0;
+}
+
+/* --- lock --- */
+
+static int lock_refused(struct store *s, int err, struct strbuf *why)
+{
+	char pid[32] = "";
+	ssize_t len = s->lock_fd < 0 ? 0 : pread(s->lock_fd, pid, sizeof(pid) - 1, 0);
+
+	if (err != -EWOULDBLOCK)
+		return explain(why, err, "cannot lock the store folder %s: %s", s->conf.dir,
+			       strerror(-err));
+	return explain(why, -EBUSY,
+		       "the store folder %s is in use by another instance (pid %.*s); "
+		       "stop that one or choose another folder",
+		       s->conf.dir, (int)strcspn(pid, "\n"), len > 0 ? pid : "unknown");
+}
+
+static int lock_take(struct store *s, struct strbuf *why)
+{
+	char pid[32];
+	int len = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+
+	s->lock_fd = openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	if (s->lock_fd < 0 || flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return lock_refused(s, -errno, why);
+	if (ftruncate(s->lock_fd, 0) < 0 || pwrite(s->lock_fd, pid, (size_t)len, 0) != len)
+		log_warn("store: cannot write the pid into %s/lock: %m", s->conf.dir);
+	return 0;
+}
+
+/* --- format --- */
+
+static int format_write(struct store *s)
+{
+	int err = 0, fd = openat(s->dir_fd, "format.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+				 0640);
+
+	if (fd < 0)
+		return -errno;
+	if (dprintf(fd, "%s%d\n", format_head, STORE_FORMAT) < 0 || fsync(fd) < 0)
+		err = -errno;
+	close(fd);
+	if (!err && (renameat(s->dir_fd, "format.new", s->dir_fd, "format") < 0 ||
+		     fsync(s->dir_fd) < 0))
+		err = -errno;
+	return err;
+}
+
+static int format_check(struct store *s, struct strbuf *why)
+{
+	char text[64] = "", want[64];
+	int fd = openat(s->dir_fd, "format", O_RDONLY | O_CLOEXEC);
+	ssize_t len = fd < 0 ? -errno : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (len == -ENOENT && s->conf.read_only)
+		return explain(why, -ENOENT, "there is no store in %s", s->conf.dir);
+	if (len == -ENOENT)
+		len = format_write(s);
+	else if (len >= 0) {
+		snprintf(want, sizeof(want), "%s%d\n", format_head, STORE_FORMAT);
+		if (strcmp(text, want) != 0)
+			return explain(why, -EPROTO,
+				       "%s/format says \"%.*s\", this program knows \"%.*s\": use "
+				       "the program that wrote the folder, or another folder",
+				       s->conf.dir, (int)strcspn(text, "\n"), text,
+				       (int)strcspn(want, "\n"), want);
+	}
+	if (len < 0)
+		return explain(why, (int)len, "cannot read or write %s/format: %s", s->conf.dir,
+			       strerror((int)-len));
+	return 0;
+}
+
+int folder_open(struct store *s, struct strbuf *why)
+{
+	int err = dir_open(s, why);
+
+	if (!err && !s->conf.read_only)
+		err = lock_take(s, why);
+	return err ?: format_check(s, why);
+}
+
+void folder_close(struct store *s)
+{
+	if (s->lock_fd >= 0)
+		close(s->lock_fd);
+	if (s->dir_fd >= 0)
+		close(s->dir_fd);
+	s->lock_fd = s->dir_fd = -1;
+}
+
+/* --- a partition's folder --- */
+
+int folder_part_make(struct store *s, const char *name)
+{
+	if (mkdirat(s->dir_fd, name, 0750) < 0 && errno != EEXIST)
+		return -errno;
+	return fsync(s->dir_fd) < 0 ? -errno : 0;
+}
+
+int folder_part_rename(struct store *s, const char *name, const char *suffix)
+{
+	char to[PART_NAME_MAX + 16];
+
+	snprintf(to, sizeof(to), "%s%s", name, suffix);
+	if (renameat(s->dir_fd, name, s->dir_fd, to) < 0)
+		return -errno;
+	return 0;
+}
+
+void folder_part_remove(struct store *s, const char *name, const char *suffix)
+{
+	static const char *const files[] = {"/data.mdb", "/lock.mdb", ""};
+	char from[PART_NAME_MAX + 16], gone[PART_NAME_MAX + 8], path[PART_NAME_MAX + 32];
+
+	snprintf(from, sizeof(from), "%s%s", name, suffix);
+	snprintf(gone, sizeof(gone), "%s.gone", name);
+	if (strcmp(from, gone) != 0)
+		renameat(s->dir_fd, from, s->dir_fd, gone);
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		snprintf(path, sizeof(path), "%s%s", gone, files[i]);
+		if (unlinkat(s->dir_fd, path, *files[i] ? 0 : AT_REMOVEDIR) < 0 && errno != ENOENT)
+			log_warn("store: cannot remove %s/%s: %m", s->conf.dir, path);
+	}
+}
+
+uint64_t folder_part_bytes(struct store *s, const char *name)
+{
+	static const char *const files[] = {"", "/data.mdb", "/lock.mdb"};
+	char path[PART_NAME_MAX + 32];
+	uint64_t bytes = 0;
+	struct stat st;
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		snprintf(path, sizeof(path), "%s%s", name, files[i]);
+		if (fstatat(s->dir_fd, path, &st, 0) == 0)
+			bytes += (uint64_t)st.st_blocks * 512;
+	}
+	return bytes;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* read.h - a read as read.c and tags.c see it: one LMDB transaction per partition, newest partition
+ * first, with a decoder made when the first chunk there is decoded. One thread's property. */
+#ifndef WIRESPAN_STORE_READ_H
+#define WIRESPAN_STORE_READ_H
+
+#include "store/env.h"
+
+struct read_part {
+	struct part *part;
+	MDB_txn *txn;
+	struct decoder dec;
+	bool has_dec;
+	bool keeps_dec; /* results of store_trace point into it */
+	uint32_t walks; /* in progress here: what a walk calls may walk */
+	bool has_warned;
+};
+
+struct store_read {
+	struct store *store;
+	size_t cnt;
+	struct read_part at[];
+};
+
+/* Counts and, once per partition of a read, says that something was left out. */
+void read_unclean(struct store_read *r, struct read_part *rp);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* api_trace.c - a trace by id: v1 (404 when there is none) and v2 (200 with an empty trace, which is
+ * what Grafana understands). start and end are checked and otherwise ignored: the store looks
+ * everywhere. The invariant: Tempo's answers carry no flags, so ours do not either; export does. */
+#include "proto/tempopb.pb-c.h"
+#include "store/otlp.h"
+#include "web/handler.h"
+
+static void drop_flags(struct query_trace *t)
+{
+	for (size_t i = 0; i < t->cnt; i++) {
+		t->spans[i].flags = 0;
+		for (uint32_t k = 0; k < t->spans[i].link_cnt; k++)
+			t->spans[i].links[k].flags = 0;
+	}
+}
+
+/* Reads the trace into q's arena; false: the reply is an error. *q is to be ended either way. */
+static bool find(const struct request *rq, struct query **q, struct query_trace *t, struct reply *out)
+{
+	struct strbuf why;
+	uint8_t id[16];
+	int err;
+
+	strbuf_init(&why);
+	err = params_trace_id(rq->segment, id, &why);
+	err = err ?: params_trace_range(&rq->params, &why);
+	if (err)
+		reply_bad(out, &why);
+	strbuf_fini(&why);
+	if (err || reply_query_begin(rq, q, out))
+		return false;
+	err = query_trace(*q, id, t);
+	if (err) {
+		reply_query_error(out, *q, err);
+		return false;
+	}
+	drop_flags(t);
+	return true;
+}
+
+static void write_v1(const struct request *rq, const struct query_trace *t, struct reply *out)
+{
+	if (t->cnt == 0) {
+		*out = (struct reply){.status = 404, .body = out->body};
+		return;
+	}
+	out->status = 200;
+	if (wants_protobuf(rq)) {
+		out->type = TYPE_PROTOBUF;
+		otlp_encode_pb(&out->body, t->spans, t->cnt);
+		return;
+	}
+	out->type = TYPE_JSON;
+	strbuf_adds(&out->body, "{\"batches\":");
+	otlp_encode_json(&out->body, t->spans, t->cnt);
+	strbuf_addc(&out->body, '}');
+}
+
+static void write_v2_protobuf(const struct query_trace *t, struct reply *out)
+{
+	Tempopb__TraceByIDResponse m;
+	Tempopb__TraceByIDMetrics metrics;
+	struct strbuf trace;
+
+	strbuf_init(&trace);
+	otlp_encode_pb(&trace, t->spans, t->cnt);
+	tempopb__trace_by_idmetrics__init(&metrics);
+	tempopb__trace_by_idresponse__init(&m);
+	m.trace_case_case = TEMPOPB__TRACE_BY_IDRESPONSE__TRACE_CASE_TRACE;
+	m.trace = pb_bytes((struct str){trace.p, trace.len});
+	m.metrics = &metrics;
+	reply_protobuf(out, &m.base);
+	strbuf_fini(&trace);
+}
+
+static void write_v2(const struct request *rq, const struct query_trace *t, struct reply *out)
+{
+	if (wants_protobuf(rq)) {
+		write_v2_protobuf(t, out);
+		return;
+	}
+	out->status = 200;
+	out->type = TYPE_JSON;
+	strbuf_adds(&out->body, "{\"trace\":{");
+	if (t->cnt) {
+		strbuf_adds(&out->body, "\"resourceSpans\":");
+		otlp_encode_json(&out->body, t->spans, t->cnt);
+	}
+	strbuf_adds(&out->body, "},\"metrics\":{}}");
+}
+
+void api_trace_v1(const struct request *rq, struct reply *out)
+{
+	struct query *q = NULL;
+	struct query_trace t;
+
+	if (find(rq, &q, &t, out))
+		write_v1(rq, &t, out);
+	query_end(q);
+}
+
+void api_trace_v2(const struct request *rq, struct reply *out)
+{
+	struct query *q = NULL;
+	struct query_trace t;
+
+	if (find(rq, &q, &t, out))
+		write_v2(rq, &t, out);
+	query_end(q);
+}

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server.c - the listener: address, token, TLS, libmicrohttpd's thread pool and its limits.
+ *
+ * Opens the socket itself, so that an error has its own errno and port 0 can be asked for. What
+ * happens on a connection is exchange.c's business. Called by agent/main.c. The invariant: nothing
+ * beyond loopback is served without a token unless the user said so. */
+#include "web/web.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "web/access.h"
+#include "web/exchange.h"
+
+enum {
+	THREADS_DEFAULT = 4,
+	CONNECTIONS_MAX = 512,
+	IDLE_S = 60,
+	CONNECTION_MEMORY = 64 * 1024, /* head and URI; TraceQL can be long */
+	BACKLOG = 256,
+	FILE_MAX = 256 * 1024,
+};
+
+/* --- files --- */
+
+static int read_file(const char *path, struct strbuf *to, struct strbuf *why)
+{
+	char chunk[4096];
+	ssize_t n = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), err = fd < 0 ? -errno : 0;
+
+	while (!err && (n = read(fd, chunk, sizeof(chunk))) > 0 && to->len <= FILE_MAX)
+		strbuf_add(to, chunk, (size_t)n);
+	if (!err && n)
+		err = n < 0 ? -errno : -EFBIG;
+	if (fd >= 0)
+		close(fd);
+	if (err)
+		strbuf_printf(why, "cannot read %s: %s", path, strerror(-err));
+	return err;
+}
+
+static int read_token(struct web *w, const char *path, struct strbuf *why)
+{
+	int err = path ? read_file(path, &w->token, why) : 0;
+
+	if (err || !path)
+		return err;
+	while (w->token.len && strchr(" \t\r\n", w->token.p[w->token.len - 1]))
+		w->token.p[--w->token.len] = '\0';
+	if (w->token.len && !memchr(w->token.p, '\0', w->token.len))
+		return 0;
+	strbuf_printf(why, "the token file %s holds no token", path);
+	return -EINVAL;
+}
+
+/* --- the listener --- */
+
+static int port_of(const struct sockaddr_storage *sa)
+{
+	return ntohs(sa->ss_family == AF_INET ? ((const struct sockaddr_in *)sa)->sin_port :
+						((const struct sockaddr_in6 *)sa)->sin6_port);
+}
+
+static int check_address(const struct web_conf *conf, struct sockaddr_storage *sa, struct strbuf *why)
+{
+	if (access_parse_listen(conf->listen, sa)) {
+		strbuf_printf(why, "cannot listen on \"%s\": an address is written 127.0.0.1:3200 or [::1]:3200",
+			      conf->listen);
+		return -EINVAL;
+	}
+	if (!access_is_loopback((struct sockaddr *)sa) && !conf->token_file && !conf->insecure) {
+		strbuf_printf(why, "%s can be reached from other machines: give a token file, or say insecure "
+				   "to serve without one", conf->listen);
+		return -EACCES;
+	}
+	return 0;
+}
+
+static int socket_open(const struct sockaddr_storage *sa, int *ret_fd)
+{
+	int fd = socket(sa->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1, err;
+	socklen_t len = sa->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, (const struct sockaddr *)sa, len) || listen(fd, BACKLOG)) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+static int web_listen(struct web *w, const struct web_conf *conf, int *ret_fd, struct strbuf *why)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+	int err = check_address(conf, &sa, why);
+
+	if (err)
+		return err;
+	err = socket_open(&sa, ret_fd);
+	if (err == -EADDRINUSE)
+		strbuf_printf(why, "cannot listen on %s: another program has this port", conf->listen);
+	else if (err)
+		strbuf_printf(why, "cannot listen on %s: %s", conf->listen, strerror(-err));
+	if (err)
+		return err;
+	getsockname(*ret_fd, (struct sockaddr *)&sa, &len);
+	w->port = (uint16_t)port_of(&sa);
+	return 0;
+}
+
+/* --- the daemon --- */
+
+static void log_mhd(void *arg, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
+
+static void log_mhd(void *arg, const char *fmt, va_list ap)
+{
+	struct strbuf line;
+
+	(void)arg;
+	strbuf_init(&line);
+	strbuf_vprintf(&line, fmt, ap);
+	log_debug("http: %s", line.p);
+	strbuf_fini(&line);
+}
+
+/* fd is MHD's from here on, whether it starts or not. */
+static int daemon_start(struct web *w, int fd, unsigned int threads, const struct MHD_OptionItem *tls,
+			struct strbuf *why)
+{
+	unsigned int flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0);
+	static const struct MHD_OptionItem no_tls[] = {{MHD_OPTION_END, 0, NULL}};
+
+	w->daemon = MHD_start_daemon(flags, 0, NULL, NULL, exchange_step, w,
+				     MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL,
+				     MHD_OPTION_LISTEN_SOCKET, fd,
+				     MHD_OPTION_THREAD_POOL_SIZE, threads,
+				     MHD_OPTION_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_MAX,
+				     MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)IDLE_S,
+				     MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+				     MHD_OPTION_URI_LOG_CALLBACK, exchange_new, w,
+				     MHD_OPTION_NOTIFY_COMPLETED, exchange_free, w,
+				     MHD_OPTION_ARRAY, tls ? tls : no_tls, MHD_OPTION_END);
+	if (w->daemon)
+		return 0;
+	strbuf_adds(why, tls ? "cannot start the HTTPS server: is the certificate PEM, and the key its own?" :
+			       "cannot start the HTTP server");
+	return tls ? -EINVAL : -EIO;
+}
+
+static int start_tls(struct web *w, int fd, unsigned int threads, const struct web_conf *conf,
+		     struct strbuf *why)
+{
+	struct strbuf cert, key;
+	int err;
+
+	strbuf_init(&cert);
+	strbuf_init(&key);
+	err = read_file(conf->tls_cert_file, &cert, why);
+	err = err ?: read_file(conf->tls_key_file, &key, why);
+	if (err) {
+		close(fd);
+	} else {
+		struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, cert.p},
+					       {MHD_OPTION_HTTPS_MEM_KEY, 0, key.p},
+					       {MHD_OPTION_END, 0, NULL}};
+
+		err = daemon_start(w, fd, threads, tls, why);
+	}
+	explicit_bzero(key.p, key.len);
+	strbuf_fini(&cert);
+	strbuf_fini(&key);
+	return err;
+}
+
+static int start(struct web *w, const struct web_conf *conf, struct strbuf *why)
+{
+	unsigned int threads = conf->threads ? conf->threads : THREADS_DEFAULT;
+	int fd = -1, err;
+
+	if (!conf->tls_cert_file != !conf->tls_key_file) {
+		strbuf_adds(why, "TLS needs both a certificate file and a key file");
+		return -EINVAL;
+	}
+	err = read_token(w, conf->token_file, why);
+	err = err ?: web_listen(w, conf, &fd, why);
+	if (err)
+		return err;
+	return conf->tls_cert_file ? start_tls(w, fd, threads, conf, why) :
+				     daemon_start(w, fd, threads, NULL, why);
+}
+
+/* --- public --- */
+
+static char **hosts_dup(const char *const *hosts)
+{
+	size_t cnt = 0;
+	char **copy;
+
+	while (hosts && hosts[cnt])
+		cnt++;
+	copy = calloc(cnt + 1, sizeof(*copy));
+	must(copy);
+	for (size_t i = 0; i < cnt; i++) {
+		copy[i] = strdup(hosts[i]);
+		must(copy[i]);
+	}
+	return copy;
+}
+
+int web_start(struct web **ret, const struct web_conf *conf, struct strbuf *why)
+{
+	struct web *w = calloc(1, sizeof(*w));
+	int err;
+
+	if (!w)
+		return -ENOMEM;
+	w->store = conf->store;
+	w->hosts = hosts_dup(conf->hosts);
+	strbuf_init(&w->token);
+	err = start(w, conf, why);
+	if (err) {
+		web_stop(w);
+		return err;
+	}
+	*ret = w;
+	return 0;
+}
+
+void web_ready(struct web *w)
+{
+	w->ready = true;
+}
+
+void web_stop(struct web *w)
+{
+	if (!w)
+		return;
+	w->stopping = true;
+	if (w->daemon)
+		MHD_stop_daemon(w->daemon);
+	for (char **h = w->hosts; *h; h++)
+		free(*h);
+	free(w->hosts);
+	explicit_bzero(w->token.p, w->token.len);
+	strbuf_fini(&w->token);
+	free(w);
+}
+
+uint16_t web_port(const struct web *w)
+{
+	return w->port;
+}
