@@ -18,7 +18,10 @@
 #include "store/stats.h"
 
 enum {
-	POLL_MS = 50,
+	POLL_MS = 50,		/* an idle node */
+	POLL_BUSY_MS = 10,	/* the last round brought a lot: do not let the kernel half wake us */
+	BUSY_RECORDS = 200,
+	SWEEP_S = 10,
 	BATCH_MAX = 256,	/* spans handed over at once */
 	STMTS_MAX = 20000,
 	ENDING_MAX = 4096,	/* processes that have ended and may still have open sockets */
@@ -47,6 +50,7 @@ struct drain {
 	struct ending ending[ENDING_MAX];
 	uint32_t ending_head, ending_tail;
 	uint64_t housekept_ns;
+	uint32_t housekept; /* times */
 	stat_cell *spans, *bad;
 	pthread_t thread;
 	_Atomic bool stop;
@@ -171,16 +175,19 @@ static void housekeep(struct drain *d)
 	clock_follow(d);
 	procs_end(d, now);
 	procs_sweep(d->procs, now);
-	loader_sweep(d->loader);
+	if (++d->housekept % SWEEP_S == 0)
+		loader_sweep(d->loader);
 }
 
 static void *drain_run(void *arg)
 {
 	struct drain *d = arg;
+	int n, timeout_ms = POLL_MS;
 
 	while (!d->stop) {
-		ring_buffer__poll(d->ring, POLL_MS);
-		ring_buffer__consume(d->ring); /* most records do not wake us */
+		ring_buffer__poll(d->ring, timeout_ms);
+		n = ring_buffer__consume(d->ring); /* most records do not wake us */
+		timeout_ms = n > BUSY_RECORDS ? POLL_BUSY_MS : POLL_MS;
 		batch_flush(d);
 		housekeep(d);
 	}

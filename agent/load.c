@@ -33,7 +33,7 @@ static const struct provider PROVIDERS[] = {
 	{ "receive", "receive_fexit", "fexit/tcp_recvmsg", "tcp_recvmsg", BTF_KIND_FUNC },
 };
 
-enum { PROVIDER_CNT = ARRAY_SIZE(PROVIDERS) };
+enum { PROVIDER_CNT = ARRAY_SIZE(PROVIDERS), GOROUTINES_KEPT = 16384 };
 
 struct loader {
 	struct wirespan_bpf *skel;
@@ -349,23 +349,41 @@ void loader_proc_end(struct loader *l, uint32_t key, uint64_t start_ns)
 		bpf_map_delete_elem(fd, &key);
 }
 
-/* Key of the goroutines map and the part of its value that is looked at; see kern/maps.h. */
+/* The goroutines map's key, and values of it and of contexts; see kern/maps.h. */
 struct goroutine_key {
 	uint64_t g;
 	uint32_t key, pad;
 };
 
+struct goroutine_ctx {
+	uint64_t trace[2], span;
+	uint32_t place, pad;
+};
+
+struct open_span {
+	uint64_t span, header[3];
+};
+
+static bool is_open(int contexts_fd, const struct goroutine_ctx *ctx)
+{
+	struct open_span at;
+
+	return !bpf_map_lookup_elem(contexts_fd, &ctx->place, &at) && at.span == ctx->span;
+}
+
 void loader_sweep(struct loader *l)
 {
-	int fd = bpf_map__fd(l->skel->maps.goroutines), open_fd = bpf_map__fd(l->skel->maps.contexts);
+	int fd = bpf_map__fd(l->skel->maps.goroutines), contexts = bpf_map__fd(l->skel->maps.contexts);
 	struct goroutine_key key, next;
-	uint64_t ctx[3], unused[3];
+	struct goroutine_ctx ctx;
+	uint32_t cnt = 0;
 	bool more = !bpf_map_get_next_key(fd, NULL, &next);
 
 	while (more) {
 		key = next;
 		more = !bpf_map_get_next_key(fd, &key, &next);
-		if (!bpf_map_lookup_elem(fd, &key, ctx) && bpf_map_lookup_elem(open_fd, &ctx[2], unused))
+		/* a goroutine may begin a request just now: only where there is need */
+		if (++cnt > GOROUTINES_KEPT && !bpf_map_lookup_elem(fd, &key, &ctx) && !is_open(contexts, &ctx))
 			bpf_map_delete_elem(fd, &key);
 	}
 }

@@ -43,6 +43,8 @@ struct exchange {
 	__u8 op;  /* enum pg_op; HTTP: minor version of the request */
 	char sqlstate[6];
 	__u8 pad[2];
+	__u32 place; /* with EX_LOCAL: of the parent's context */
+	__u32 pad2;
 };
 
 enum exchange_flags {
@@ -55,7 +57,8 @@ enum exchange_flags {
 	EX_AGENT_FIRST = 64,
 	EX_ROWS = 128,    /* returns rows, be it none */
 	EX_LOCAL = 256,   /* parent is an open server span of this node */
-	EX_TEXT_DONE = 512, /* << enum rec_text: that piece is complete */
+	EX_LINK_SPILLED = 512,
+	EX_TEXT_DONE = 1024, /* << enum rec_text: that piece is complete */
 };
 
 /* The messages of a PostgreSQL connection that wait for an answer, one letter each: as on the wire,
@@ -106,6 +109,8 @@ struct conn {
 	__u64 id;  /* unique on this boot; 0: new */
 	__u64 isn; /* see struct link_key; 0: not known yet */
 	__u64 born_trace[2], born_span; /* the context in which connect() was called */
+	__u32 born_place;
+	__u32 place; /* this connection's in `contexts`, + 1; 0: none yet */
 	struct dir_state dir[2];
 	__u32 key; /* the process that used it last */
 	__u32 head, tail; /* serials of the exchange being answered and of the next request */

@@ -13,14 +13,20 @@
 
 /* --- ids --- */
 
+/* splitmix64's finisher; never 0. */
+static __always_inline __u64 mix64(__u64 x)
+{
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+	x ^= x >> 31;
+	return x ? x : 1;
+}
+
 static __always_inline __u64 id_new(void)
 {
 	__u64 x = ((__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32()) ^ id_seed;
 
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull; /* splitmix64 */
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	x ^= x >> 31;
-	return x ? x : 1;
+	return mix64(x);
 }
 
 /* --- executors --- */
@@ -32,6 +38,7 @@ static __always_inline __u64 goroutine(void)
 	return r ? GOROUTINE(r) : 0;
 }
 
+/* The executor's context, in place; NULL when it has none yet. */
 static __always_inline struct ctx *executor_find(const struct scratch *s)
 {
 	struct go_key k = {};
@@ -43,10 +50,9 @@ static __always_inline struct ctx *executor_find(const struct scratch *s)
 	return bpf_map_lookup_elem(&goroutines, &k);
 }
 
-static __always_inline void executor_set(const struct scratch *s, const struct ctx *to)
+static __always_inline void executor_add(const struct scratch *s, const struct ctx *to)
 {
 	struct go_key k = {};
-	struct ctx *x;
 
 	if (s->proc.flags & PROC_GO) {
 		k.g = goroutine();
@@ -55,25 +61,20 @@ static __always_inline void executor_set(const struct scratch *s, const struct c
 			lost(LOST_EXECUTOR_FULL);
 		return;
 	}
-	x = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0,
-				 BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!x) {
+	if (!bpf_task_storage_get(&threads, bpf_get_current_task_btf(), (void *)to,
+				  BPF_LOCAL_STORAGE_GET_F_CREATE))
 		lost(LOST_STORAGE_FULL);
-		return;
-	}
-	*x = *to;
 }
 
-/* This goroutine has answered: nothing of it needs to stay. A thread's entry goes with the thread. */
-static __always_inline void executor_done(const struct scratch *s)
+static __noinline int executor_set(const struct scratch *s, const struct ctx *to)
 {
-	struct go_key k = {};
+	struct ctx *x = executor_find(s);
 
-	if (!(s->proc.flags & PROC_GO))
-		return;
-	k.g = goroutine();
-	k.key = s->key;
-	bpf_map_delete_elem(&goroutines, &k);
+	if (x)
+		*x = *to;
+	else
+		executor_add(s, to);
+	return 0;
 }
 
 /* --- the connection's name --- */
@@ -122,15 +123,20 @@ static __always_inline int conn_identify(struct conn *c, struct tcp_sock *tp)
 
 /* --- same-node links --- */
 
-static __always_inline void link_key(const struct conn *c, const struct exchange *x,
-				     struct link_key *k)
+/* The same number at both ends: the connection, who sends, and where the request begins. Requests
+ * come from the client end, which is nearly always the opener. */
+static __always_inline __u64 link_key(const struct conn *c, const struct exchange *x)
 {
-	int opener = c->flags & CONN_OPENER;
+	int by_opener = (c->role == ROLE_CLIENT) == !!(c->flags & CONN_OPENER);
 
-	k->isn = c->isn;
-	k->pos = x->pos;
-	/* requests come from the client end, which is nearly always the opener */
-	k->by_opener = (c->role == ROLE_CLIENT) == !!opener;
+	return mix64(mix64(c->isn) ^ ((__u64)x->pos << 1 | by_opener));
+}
+
+static __always_inline struct peer_link *link_place(__u64 key)
+{
+	__u32 at = key & (LINK_PLACES - 1);
+
+	return bpf_map_lookup_elem(&link_places, &at);
 }
 
 enum { LINK_UNREAD_MAX = 4, LINK_RETRY = 64 };
@@ -141,27 +147,66 @@ static __always_inline int link_wanted(const struct conn *c, const struct exchan
 	return c->isn && (c->unread < LINK_UNREAD_MAX || x->serial % LINK_RETRY == 0);
 }
 
-static __always_inline void link_publish(struct conn *c, const struct exchange *x)
+static __always_inline void link_spill(struct exchange *x, const struct peer_link *v)
 {
-	struct ctx v = { { x->trace[0], x->trace[1] }, x->span };
-	struct link_key k = {};
+	if (bpf_map_update_elem(&links, &v->key, v, BPF_ANY)) {
+		lost(LOST_LINK_FULL);
+		return;
+	}
+	x->flags |= EX_LINK_SPILLED;
+	__sync_fetch_and_add(&links_spilled, 1);
+}
+
+static __always_inline int link_unspill(__u64 key)
+{
+	if (bpf_map_delete_elem(&links, &key))
+		return 0;
+	__sync_fetch_and_add(&links_spilled, -1);
+	return 1;
+}
+
+static __always_inline void link_publish(struct conn *c, struct exchange *x)
+{
+	struct peer_link v = { .trace = { x->trace[0], x->trace[1] }, .span = x->span };
+	struct peer_link *at;
 
 	if (!link_wanted(c, x))
 		return;
-	link_key(c, x, &k);
-	if (bpf_map_update_elem(&links, &k, &v, BPF_ANY))
-		lost(LOST_LINK_FULL);
+	v.key = link_key(c, x);
+	at = link_place(v.key);
+	if (!at)
+		return;
+	if (__sync_val_compare_and_swap(&at->key, 0, v.key)) {
+		link_spill(x, &v);
+		return;
+	}
+	at->trace[0] = v.trace[0]; /* nobody knows this key before the request has left */
+	at->trace[1] = v.trace[1];
+	at->span = v.span;
+}
+
+static __always_inline void link_free(struct peer_link *at)
+{
+	__sync_lock_test_and_set(&at->key, 0);
 }
 
 /* The response is here: whoever was to take the link has done so. */
 static __always_inline void link_withdraw(struct conn *c, const struct exchange *x)
 {
-	struct link_key k = {};
+	struct peer_link *at;
+	__u64 key;
+	int unread;
 
 	if (!link_wanted(c, x))
 		return;
-	link_key(c, x, &k);
-	if (bpf_map_delete_elem(&links, &k))
+	key = link_key(c, x);
+	at = link_place(key);
+	unread = at && at->key == key;
+	if (unread)
+		link_free(at);
+	else if (x->flags & EX_LINK_SPILLED)
+		unread = link_unspill(key);
+	if (!unread)
 		c->unread = 0;
 	else if (c->unread < LINK_UNREAD_MAX)
 		c->unread++;
@@ -169,24 +214,39 @@ static __always_inline void link_withdraw(struct conn *c, const struct exchange 
 
 static __always_inline int link_take(struct conn *c, struct exchange *x)
 {
-	struct link_key k = {};
-	struct ctx *v;
+	__u64 key = link_key(c, x);
+	struct peer_link *at = link_place(key);
+	int spilled = 0;
 
-	if (!c->isn)
+	if (!c->isn || !at)
 		return 0;
-	link_key(c, x, &k);
-	v = bpf_map_lookup_elem(&links, &k);
-	if (!v)
+	if (at->key != key) {
+		if (!*(volatile __u32 *)&links_spilled)
+			return 0;
+		at = bpf_map_lookup_elem(&links, &key);
+		spilled = 1;
+	}
+	if (!at)
 		return 0;
-	x->trace[0] = v->trace[0];
-	x->trace[1] = v->trace[1];
-	x->parent = v->span;
+	x->trace[0] = at->trace[0];
+	x->trace[1] = at->trace[1];
+	x->parent = at->span;
 	x->how = PARENT_PEER;
-	bpf_map_delete_elem(&links, &k);
+	if (spilled)
+		link_unspill(key);
+	else
+		link_free(at);
 	return 1;
 }
 
 /* --- the parent rule --- */
+
+static __always_inline struct open_span *context_place(__u32 place)
+{
+	__u32 at = place & (CONTEXT_PLACES - 1);
+
+	return bpf_map_lookup_elem(&contexts, &at);
+}
 
 static __always_inline void parent_is_header(struct exchange *x, const struct http1 *m)
 {
@@ -220,13 +280,9 @@ static __always_inline void server_parent(struct event *e, struct exchange *x, c
 static __always_inline int client_adopt(struct exchange *x, const struct ctx *ctx, __u8 how,
 					const struct http1 *m)
 {
-	struct open_span *open;
-	__u64 span = ctx->span;
+	struct open_span *open = context_place(ctx->place);
 
-	if (!span)
-		return 0;
-	open = bpf_map_lookup_elem(&contexts, &span);
-	if (!open)
+	if (!ctx->span || !open || open->span != ctx->span)
 		return 0;
 	if (m && (m->flags & H1_HAS_PARENT)) {
 		if (open->header_span != m->parent_span ||
@@ -237,7 +293,8 @@ static __always_inline int client_adopt(struct exchange *x, const struct ctx *ct
 	}
 	x->trace[0] = ctx->trace[0];
 	x->trace[1] = ctx->trace[1];
-	x->parent = span;
+	x->parent = ctx->span;
+	x->place = ctx->place;
 	x->how = how;
 	x->flags |= EX_LOCAL;
 	return 1;
@@ -246,7 +303,7 @@ static __always_inline int client_adopt(struct exchange *x, const struct ctx *ct
 static __always_inline void client_parent(struct event *e, struct exchange *x, const struct http1 *m)
 {
 	struct conn *c = e->c;
-	struct ctx born = { { c->born_trace[0], c->born_trace[1] }, c->born_span };
+	struct ctx born = { { c->born_trace[0], c->born_trace[1] }, c->born_span, c->born_place, 0 };
 	struct ctx *ctx;
 
 	/* The first request of a new connection belongs to whoever opened it, even when an event loop
@@ -263,18 +320,28 @@ static __always_inline void client_parent(struct event *e, struct exchange *x, c
 		parent_is_none(x);
 }
 
-static __always_inline void context_open(struct exchange *x, const struct http1 *m)
+static __always_inline void context_open(struct conn *c, struct exchange *x, const struct http1 *m)
 {
-	struct open_span v = {};
-	__u64 span = x->span;
+	int header = m && m->flags & H1_HAS_PARENT;
+	struct open_span *at;
 
-	if (m && (m->flags & H1_HAS_PARENT)) {
-		v.header_trace[0] = m->parent_trace[0];
-		v.header_trace[1] = m->parent_trace[1];
-		v.header_span = m->parent_span;
-	}
-	if (bpf_map_update_elem(&contexts, &span, &v, BPF_ANY))
-		lost(LOST_CONTEXT_FULL);
+	if (!c->place)
+		c->place = (__sync_fetch_and_add(&places_given, 1) & (CONTEXT_PLACES - 1)) + 1;
+	at = context_place(c->place - 1);
+	if (!at)
+		return;
+	at->header_trace[0] = header ? m->parent_trace[0] : 0;
+	at->header_trace[1] = header ? m->parent_trace[1] : 0;
+	at->header_span = header ? m->parent_span : 0;
+	at->span = x->span;
+}
+
+static __always_inline void context_close(const struct conn *c, const struct exchange *x)
+{
+	struct open_span *at = context_place(c->place - 1);
+
+	if (at && at->span == x->span)
+		at->span = 0;
 }
 
 /* Decides ids and parent of a request whose head is known; publishes what others may ask for. */
@@ -284,7 +351,7 @@ static __noinline int exchange_open(struct event *e, struct exchange *x, const s
 	x->flags |= EX_OPEN;
 	if (e->c->role == ROLE_SERVER) {
 		server_parent(e, x, m);
-		context_open(x, m);
+		context_open(e->c, x, m);
 	} else {
 		client_parent(e, x, m);
 		link_publish(e->c, x);
@@ -295,12 +362,10 @@ static __noinline int exchange_open(struct event *e, struct exchange *x, const s
 /* Takes back what exchange_open published. */
 static __always_inline void exchange_close(struct conn *c, const struct exchange *x)
 {
-	__u64 span = x->span;
-
 	if (!(x->flags & EX_OPEN))
 		return;
 	if (c->role == ROLE_SERVER)
-		bpf_map_delete_elem(&contexts, &span);
+		context_close(c, x);
 	else
 		link_withdraw(c, x);
 }
@@ -308,7 +373,7 @@ static __always_inline void exchange_close(struct conn *c, const struct exchange
 /* The program has just read from this connection: now it works for … */
 static __always_inline void executor_follow(struct event *e, const struct exchange *x)
 {
-	struct ctx to = { { x->trace[0], x->trace[1] }, x->span };
+	struct ctx to = { { x->trace[0], x->trace[1] }, x->span, e->c->place - 1, 0 };
 
 	if (!(x->flags & EX_OPEN))
 		return;
@@ -316,6 +381,7 @@ static __always_inline void executor_follow(struct event *e, const struct exchan
 		if (!(x->flags & EX_LOCAL))
 			return;
 		to.span = x->parent;
+		to.place = x->place;
 	}
 	executor_set(e->s, &to);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* maps.h - every map on one page: key, value, how long an entry lives, who writes, and what happens
  * when it is full. Storage maps are freed by the kernel with their socket or task; hashes are not,
- * so each names who deletes. Those that every request
- * writes to are allocated beforehand. No LRU: one drops fresh entries long before it is full. */
+ * so each names who deletes. What every request writes
+ * to is an array: a hash costs five times as much. No LRU: one drops fresh entries long before it is full. */
 #ifndef WIRESPAN_MAPS_H
 #define WIRESPAN_MAPS_H
 
@@ -12,21 +12,26 @@
 /* What a thread or goroutine is working for. */
 struct ctx {
 	__u64 trace[2];
-	__u64 span; /* a server span; 0: nothing */
+	__u64 span;  /* a server span; 0: nothing */
+	__u32 place; /* where `contexts` says whether it is still open */
+	__u32 pad;
 };
 
-/* An open server span. Its being here is what makes a ctx that names it valid. */
+/* The open server span of a connection. A ctx that does not find its span here is void. */
 struct open_span {
+	__u64 span;
 	__u64 header_trace[2]; /* the traceparent that its request brought; 0: none */
 	__u64 header_span;
 };
 
-/* One end of a connection at one place of its stream, named alike at both ends. */
-struct link_key {
-	__u64 isn; /* the initial sequence numbers: the opener's << 32 | the acceptor's */
-	__u32 pos; /* sequence number of the request's first byte */
-	__u32 by_opener; /* who sent it */
+/* A client span whose request may be read on this node. key: connection, direction and position. */
+struct peer_link {
+	__u64 key; /* 0: free */
+	__u64 trace[2];
+	__u64 span;
 };
+
+enum { CONTEXT_PLACES = 32768, LINK_PLACES = 16384 };
 
 struct spill_key {
 	__u64 conn;
@@ -55,8 +60,8 @@ struct {
 	__type(value, struct ctx);
 } threads SEC(".maps");
 
-/* The context of a goroutine. Deleted by the goroutine that ends a response; the agent sweeps those
- * whose context is closed. Full: LOST_EXECUTOR_FULL, the next calls have no parent. */
+/* The context of a goroutine. Written in place while the goroutine lives; the agent sweeps those
+ * whose context is closed when there are many. Full: LOST_EXECUTOR_FULL, the next calls have no parent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -65,22 +70,32 @@ struct {
 	__type(value, struct ctx);
 } goroutines SEC(".maps");
 
-/* Open server spans by span id. From the request's head to the response's end or the socket's close.
- * Full: LOST_CONTEXT_FULL, calls made for that request have no parent. */
+/* Open server spans: every connection that serves has a place, handed out in turn. When the places
+ * have gone round, two connections may share one: the older span is void then, never wrong. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CONTEXT_PLACES);
+	__type(key, __u32);
 	__type(value, struct open_span);
 } contexts SEC(".maps");
 
-/* Client spans whose request may still be read on this node. Deleted by the reader; else by the
- * writer when the response has come or the socket closes. Full: LOST_LINK_FULL, two traces. */
+/* Same-node links: a place by the key's low bits, for the time between the request's leaving and its
+ * being read. Freed by the reader; else by the writer when the response has come or the socket
+ * closes. A link whose place is taken goes to `links`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LINK_PLACES);
+	__type(key, __u32);
+	__type(value, struct peer_link);
+} link_places SEC(".maps");
+
+/* Links that found their place taken. Deleted like those. Full: LOST_LINK_FULL, two traces. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 16384);
-	__type(key, struct link_key);
-	__type(value, struct ctx);
+	__type(key, __u64);
+	__type(value, struct peer_link);
 } links SEC(".maps");
 
 /* Exchanges behind the first one of a pipelining connection. Deleted when their turn comes or the
@@ -121,6 +136,9 @@ struct {
 __u64 lost_cnt[LOST_COUNT];
 __u64 undecoded_cnt[UNDECODED_COUNT];
 __u64 conn_cnt[PROTO_COUNT]; /* connections recognised, by protocol */
+
+__u32 places_given; /* of `contexts` */
+__u32 links_spilled; /* entries of `links` */
 
 /* Set by the agent before loading. */
 const volatile __u32 agent_pidns; /* inode of its pid namespace */

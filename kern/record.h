@@ -38,7 +38,6 @@ enum protocol {
 	X(QUEUE_EMPTY, queue_empty, "responses without a request")                                 \
 	X(SPILL_FULL, spill_full, "pipelined requests for which the spill map had no room")        \
 	X(LINK_FULL, link_full, "same-node links for which the link map had no room")              \
-	X(CONTEXT_FULL, context_full, "open server spans for which the context map had no room")   \
 	X(EXECUTOR_FULL, executor_full, "goroutines for which the executor map had no room")       \
 	X(PROC_FULL, proc_full, "processes for which the table of tracked processes had no room")  \
 	X(STORAGE_FULL, storage_full, "sockets or tasks that could not get their storage")         \

@@ -271,6 +271,7 @@ static __always_inline void conn_opening(struct sock *sk)
 		c->born_trace[0] = x->trace[0];
 		c->born_trace[1] = x->trace[1];
 		c->born_span = x->span;
+		c->born_place = x->place;
 	}
 	scratch_release(s);
 }
