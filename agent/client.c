@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* client.c - one GET over one TCP connection that the answer closes; plain HTTP/1.1, no TLS, no
- * redirects, no keep-alive. Called by the sub-commands, in a process of their own. Somebody else may
- * listen on that port, so the answer is bounded in time and size and checked before it is believed. */
+ * redirects, no keep-alive. Called by the sub-commands, in a process of their own. Somebody else
+ * may listen on that port, so the answer is bounded in time and size and checked before it is
+ * believed. */
 #include "agent/client.h"
 
 #include <ctype.h>
@@ -156,7 +157,7 @@ static struct str take_line(struct str *rest)
 	return line;
 }
 
-/* The value of a header line when it has this name; else NULL. Values are short and end the line. */
+/* Is it the header line of this name? Its value, which ends the line. */
 static bool header_is(struct str line, const char *name, struct str *ret)
 {
 	size_t len = strlen(name);
@@ -209,7 +210,7 @@ int client_parse(struct str answer, int *ret_status, struct strbuf *body)
 	bool is_chunked = false;
 
 	if (line.len < 12 || memcmp(line.p, "HTTP/1.", 7) != 0 ||
-	    number((struct str){line.p + 9, 3}, 10, &status))
+	    number((struct str){line.p + 9, 3}, 10, &status) || status < 100)
 		return -EBADMSG;
 	do {
 		if (!rest.len)
@@ -263,10 +264,13 @@ static int make_request(const struct config *c, const char *target, struct strbu
 {
 	int err;
 
-	strbuf_printf(out, "GET %s HTTP/1.1\r\nHost: %s\r\nAccept: application/json\r\n"
-			   "Connection: close\r\n", target,
+	strbuf_printf(out,
+		      "GET %s HTTP/1.1\r\nHost: %s\r\nAccept: application/json\r\n"
+		      "Connection: close\r\n",
+		      target,
 		      strncmp(c->listen, "0.0.0.0:", 8) && strncmp(c->listen, "[::]:", 5)
-			      ? c->listen : "localhost");
+			      ? c->listen
+			      : "localhost");
 	err = c->token_file ? add_token(c->token_file, out) : 0;
 	strbuf_adds(out, "\r\n");
 	if (err)
@@ -300,8 +304,9 @@ int client_get(const struct config *c, const char *target, int *ret_status, stru
 	int err;
 
 	if (c->tls_cert_file) {
-		strbuf_adds(why, "this command does not speak TLS; ask with curl, or listen without "
-				 "TLS on loopback");
+		strbuf_adds(why,
+			    "this command does not speak TLS; ask with curl, or listen without "
+			    "TLS on loopback");
 		return -EPROTONOSUPPORT;
 	}
 	strbuf_init(&request);
@@ -311,8 +316,10 @@ int client_get(const struct config *c, const char *target, int *ret_status, stru
 		goto out;
 	err = exchange(c, &request, &answer);
 	if (err) {
-		strbuf_printf(why, "%s does not answer: %s; is `wirespan run` there? (--listen names "
-				   "another address)", c->listen, strerror(-err));
+		strbuf_printf(why,
+			      "%s does not answer: %s; is `wirespan run` there? (--listen names "
+			      "another address)",
+			      c->listen, strerror(-err));
 		goto out;
 	}
 	err = client_parse((struct str){answer.p, answer.len}, ret_status, body);

@@ -7,8 +7,8 @@
 
 enum { CLIENT_BODY_MAX = 64 << 20 };
 
-/* GET target ("/status") from where the configuration says that Wirespan listens, with its token. 0:
- * *ret_status is the HTTP status and body has the answer. -errno: why has a sentence. */
+/* GET target ("/status") from where the configuration says that Wirespan listens, with its token.
+ * 0: *ret_status is the HTTP status and body has the answer. -errno: why has a sentence. */
 int client_get(const struct config *c, const char *target, int *ret_status, struct strbuf *body,
 	       struct strbuf *why);
 /* Appends text as one value of a query string. */

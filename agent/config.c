@@ -15,12 +15,13 @@
 #include <unistd.h>
 
 #define ENV_PREFIX "WIRESPAN_"
-#define F(field) offsetof(struct config, field)
+#define F(field)   offsetof(struct config, field)
 
 static const struct config_key keys[] = {
 	{"listen", &config_address, F(listen), "127.0.0.1:3200",
 	 "Address and port to serve on; [::1]:3200 for IPv6.", 0, 0},
-	{"store", &config_text, F(store), "/var/lib/wirespan", "Folder that holds the spans.", 0, 0},
+	{"store", &config_text, F(store), "/var/lib/wirespan", "Folder that holds the spans.", 0,
+	 0},
 	{"capture", &config_switch, F(capture), "on",
 	 "off: serve what is stored, load nothing into the kernel, need no root.", 0, 0},
 	{"open_ports", &config_ports, F(open_ports), "",
@@ -35,8 +36,8 @@ static const struct config_key keys[] = {
 	 "Above this size the oldest spans are deleted; 0: no limit.", 0, 0},
 	{"redact_query", &config_switch, F(redact_query), "on",
 	 "Replace the values in URL queries by REDACTED.", 0, 0},
-	{"sanitize_sql", &config_switch, F(sanitize_sql), "on",
-	 "Replace the literals in SQL by ?.", 0, 0},
+	{"sanitize_sql", &config_switch, F(sanitize_sql), "on", "Replace the literals in SQL by ?.",
+	 0, 0},
 	{"max_routes", &config_count, F(max_routes), "500",
 	 "Distinct http.route values per service; more become {other}.", 1, 1000000},
 	{"ring_kib", &config_power_of_two, F(ring_kib), "2048",
@@ -95,8 +96,8 @@ static void env_name(const struct config_key *key, struct strbuf *out)
 }
 
 /* The key whose name, written as a flag or a variable, is these len bytes. */
-static const struct config_key *key_spelled(void (*spell)(const struct config_key *, struct strbuf *),
-					    const char *text, size_t len)
+static const struct config_key *
+key_spelled(void (*spell)(const struct config_key *, struct strbuf *), const char *text, size_t len)
 {
 	const struct config_key *found = NULL;
 	struct strbuf name;
@@ -227,7 +228,8 @@ static int read_variable(struct config_reader *r, const char *entry)
 	err = key ? config_put(r, key, name.p, eq + 1) : 0;
 	if (!key && strcmp(name.p, ENV_PREFIX "CONFIG") != 0)
 		log_warn("the variable %s is none of Wirespan's and is ignored; `wirespan help` "
-			 "lists them", name.p);
+			 "lists them",
+			 name.p);
 	strbuf_fini(&name);
 	return err;
 }
@@ -285,8 +287,10 @@ static int read_flag(struct config_reader *r, const struct flag *f)
 	int err;
 
 	if (strncmp(f->text, "--", 2) != 0)
-		return config_refuse(r, "\"%.80s\": unexpected argument; settings are given as "
-					"--key value", f->text);
+		return config_refuse(r,
+				     "\"%.80s\": unexpected argument; settings are given as "
+				     "--key value",
+				     f->text);
 	if (!key && !flag_is(f, "--config"))
 		return config_refuse(r, "%.80s: unknown flag; `wirespan help` lists them", f->text);
 	if (!f->value && !(key && key->kind->is_switch))
@@ -342,8 +346,9 @@ static int check_together(struct config_reader *r)
 	const struct config *c = &r->conf;
 
 	if (!c->tls_cert_file != !c->tls_key_file)
-		return config_refuse(r, "%s: tls.cert_file and tls.key_file go together; give both",
-				     where_of(r, c->tls_cert_file ? "tls.cert_file" : "tls.key_file"));
+		return config_refuse(
+			r, "%s: tls.cert_file and tls.key_file go together; give both",
+			where_of(r, c->tls_cert_file ? "tls.cert_file" : "tls.key_file"));
 	return 0;
 }
 
@@ -381,8 +386,9 @@ void config_help(struct strbuf *out)
 	struct strbuf flag;
 
 	strbuf_init(&flag);
-	strbuf_adds(out, "  --config FILE                 YAML file with these settings, each key as "
-			 "below\n                                (`wirespan config sample`)\n");
+	strbuf_adds(out,
+		    "  --config FILE                 YAML file with these settings, each key as "
+		    "below\n                                (`wirespan config sample`)\n");
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		strbuf_clear(&flag);
 		flag_name(&keys[i], &flag);
@@ -398,14 +404,15 @@ void config_help(struct strbuf *out)
 
 void config_sample(struct strbuf *out)
 {
-	strbuf_adds(out, "# Wirespan's settings with their defaults. To change one, take away the # in "
-			 "front of its key.\n# The same settings are flags (--retention-max-age) and "
-			 "variables (WIRESPAN_RETENTION_MAX_AGE):\n# flags win over variables, "
-			 "variables over this file. `wirespan config check` reads it and says\n# what "
-			 "is wrong with it.\n");
+	strbuf_adds(out,
+		    "# Wirespan's settings with their defaults. To change one, take away the # in "
+		    "front of its key.\n# The same settings are flags (--retention-max-age) and "
+		    "variables (WIRESPAN_RETENTION_MAX_AGE):\n# flags win over variables, "
+		    "variables over this file. `wirespan config check` reads it and says\n# what "
+		    "is wrong with it.\n");
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		strbuf_printf(out, "\n# %s\n#%s: %s\n", keys[i].help, keys[i].name,
-			      *keys[i].def            ? keys[i].def
+			      *keys[i].def	      ? keys[i].def
 			      : keys[i].kind->is_list ? "[]"
 						      : "\"\"");
 }

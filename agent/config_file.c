@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* config_file.c - reads a YAML file into the keys of config.c: a group of keys may be nested or
- * written with a dot, a list as a sequence or with commas. It knows no key and no kind of value. The
- * invariants: every complaint names file and line, a key stands once, and what the file can make us
- * read (size, depth, items) is bounded. */
+ * written with a dot, a list as a sequence or with commas. It knows no key and no kind of value.
+ * The invariants: every complaint names file and line, a key stands once, and what the file can
+ * make us read (size, depth, items) is bounded. */
 #include "agent/config_key.h"
 
 #include <errno.h>
@@ -133,7 +133,7 @@ static int key_once(struct file *f, const struct config_key *key, size_t line)
 
 static int read_mapping(struct file *f, const char *group, unsigned depth);
 
-/* The value of `name`, which is a key or a group of keys. A group without keys is an empty scalar. */
+/* The value of `name`, a key or a group of keys. A group without keys is an empty scalar. */
 static int read_named(struct file *f, const char *name, size_t line, const yaml_event_t *ev,
 		      unsigned depth)
 {

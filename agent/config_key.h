@@ -15,8 +15,8 @@ struct config_kind {
 	const char *meta; /* what --help shows in the place of the value */
 	bool is_list;
 	bool is_switch; /* a flag without a value means "on" */
-	/* Writes one value, or adds one item of a list, at `field`. -EINVAL, -E2BIG: why says what is
-	 * wrong with it, without saying where it stands. */
+	/* Writes one value, or adds one item of a list, at `field`. -EINVAL, -E2BIG: why says what
+	 * is wrong with it, without saying where it stands. */
 	int (*parse)(const struct config_key *key, void *field, const char *text,
 		     struct strbuf *why);
 	void (*clear)(void *field); /* back to empty, memory freed; NULL: nothing to free */
@@ -38,8 +38,8 @@ extern const struct config_kind config_address, config_text, config_path, config
 const struct config_key *config_key_find(const char *name);
 /* Is it the first part of some key's name ("retention")? */
 bool config_key_is_group(const char *name);
-/* Gives a key its value; where ("FILE:3: listen", "--listen") opens the sentence of an error. A list
- * given as one text is split at its commas. */
+/* Gives a key its value; where ("FILE:3: listen", "--listen") opens the sentence of an error. A
+ * list given as one text is split at its commas. */
 int config_put(struct config_reader *r, const struct config_key *key, const char *where,
 	       const char *text);
 int config_put_list(struct config_reader *r, const struct config_key *key, const char *where,

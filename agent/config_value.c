@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config_value.c - the kinds of value that a setting may have: text ↔ field of struct config. It does
- * not know the keys, nor where a text came from; config.c calls it through struct config_kind. The
- * invariants: a field is written only when the text is good, a number that does not fit is refused
- * and never wrapped, and a text quoted in a sentence is cut short. */
+/* config_value.c - the kinds of value that a setting may have: text ↔ field of struct config. It
+ * does not know the keys, nor where a text came from; config.c calls it through struct config_kind.
+ * The invariants: a field is written only when the text is good, a number that does not fit is
+ * refused and never wrapped, and a text quoted in a sentence is cut short. */
 #include "agent/config_key.h"
 
 #include <errno.h>
@@ -107,7 +107,8 @@ static int address_parse(const struct config_key *key, void *field, const char *
 	(void)key;
 	if (!colon || colon == text)
 		return refuse(why, text, wanted);
-	if ((text[0] == '[') != (colon[-1] == ']') || (text[0] != '[' && strchr(text, ':') != colon))
+	if ((text[0] == '[') != (colon[-1] == ']') ||
+	    (text[0] != '[' && strchr(text, ':') != colon))
 		return refuse(why, text, wanted);
 	port = colon + 1;
 	if (number_take(&port, &n) || *port || n > UINT16_MAX)
@@ -116,7 +117,8 @@ static int address_parse(const struct config_key *key, void *field, const char *
 	return 0;
 }
 
-const struct config_kind config_address = {"ADDR:PORT", .parse = address_parse, .clear = text_clear};
+const struct config_kind config_address = {"ADDR:PORT", .parse = address_parse,
+					   .clear = text_clear};
 
 /* --- words --- */
 
@@ -203,8 +205,8 @@ static void ports_clear(void *field)
 	((struct port_list *)field)->cnt = 0;
 }
 
-const struct config_kind config_ports = {
-	"PORTS", .is_list = true, .parse = ports_parse, .clear = ports_clear};
+const struct config_kind config_ports = {"PORTS", .is_list = true, .parse = ports_parse,
+					 .clear = ports_clear};
 
 static int globs_parse(const struct config_key *key, void *field, const char *text,
 		       struct strbuf *why)
@@ -228,8 +230,8 @@ static void globs_clear(void *field)
 		text_clear(&to->at[--to->cnt]);
 }
 
-const struct config_kind config_globs = {
-	"GLOBS", .is_list = true, .parse = globs_parse, .clear = globs_clear};
+const struct config_kind config_globs = {"GLOBS", .is_list = true, .parse = globs_parse,
+					 .clear = globs_clear};
 
 /* The web server wants these NULL-terminated, so there is no count. */
 static size_t hosts_cnt(char *const *hosts)
@@ -264,8 +266,8 @@ static void hosts_clear(void *field)
 		text_clear(&to[--n]);
 }
 
-const struct config_kind config_hosts = {
-	"HOSTS", .is_list = true, .parse = hosts_parse, .clear = hosts_clear};
+const struct config_kind config_hosts = {"HOSTS", .is_list = true, .parse = hosts_parse,
+					 .clear = hosts_clear};
 
 /* --- numbers --- */
 
@@ -336,9 +338,15 @@ static int size_parse(const struct config_key *key, void *field, const char *tex
 		      struct strbuf *why)
 {
 	static const struct unit units[] = {
-		{"", 1},	     {"B", 1},		  {"kB", 1000},
-		{"KB", 1000},	     {"MB", 1000000},	  {"GB", 1000000000},
-		{"KiB", 1ull << 10}, {"MiB", 1ull << 20}, {"GiB", 1ull << 30},
+		{"", 1},
+		{"B", 1},
+		{"kB", 1000},
+		{"KB", 1000},
+		{"MB", 1000000},
+		{"GB", 1000000000},
+		{"KiB", 1ull << 10},
+		{"MiB", 1ull << 20},
+		{"GiB", 1ull << 30},
 		{"TiB", 1ull << 40},
 	};
 
@@ -354,10 +362,8 @@ static int duration_parse(const struct config_key *key, void *field, const char 
 			  struct strbuf *why)
 {
 	static const struct unit units[] = {
-		{"ms", NS_PER_MS},
-		{"s", NS_PER_S},
-		{"m", 60ull * NS_PER_S},
-		{"h", 3600ull * NS_PER_S},
+		{"ms", NS_PER_MS},	    {"s", NS_PER_S},
+		{"m", 60ull * NS_PER_S},    {"h", 3600ull * NS_PER_S},
 		{"d", 86400ull * NS_PER_S},
 	};
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* discover.c - one decision per process event: traced or not, and why. Of the selectors (open_ports,
- * exe_path, name) any match suffices; without one it is enough to listen on TCP. What the kernel half
- * has tracked by itself (a listener on a selected port, a child of a tracked process) stays tracked
- * unless it is a login session or ourselves. Called by the drain thread for each REC_PROC. The
- * invariants: the kernel half is told of every Go program that is traced (it cannot tell), a process
- * that is not traced leaves nothing behind in the table of processes, and the events of one process
- * come in order, so that the last decision is the right one. */
+/* discover.c - one decision per process event: traced or not, and why. Of the selectors
+ * (open_ports, exe_path, name) any match suffices; without one it is enough to listen on TCP. What
+ * the kernel half has tracked by itself (a listener on a selected port, a child of a tracked
+ * process) stays tracked unless it is a login session or ourselves. Called by the drain thread for
+ * each REC_PROC. The invariants: the kernel half is told of every Go program that is traced (it
+ * cannot tell), a process that is not traced leaves nothing behind in the table of processes, and
+ * the events of one process come in order, so that the last decision is the right one. */
 #include "agent/discover.h"
 #include "store/stats.h"
 
@@ -52,7 +52,8 @@ static const char *glob_match(char *const *globs, uint32_t cnt, struct str s)
 }
 
 /* Does a selector match? why: which. */
-static bool is_selected(const struct config *c, const struct proc_info *pi, uint16_t port, char *why)
+static bool is_selected(const struct config *c, const struct proc_info *pi, uint16_t port,
+			char *why)
 {
 	const char *glob;
 
@@ -71,7 +72,7 @@ static bool is_selected(const struct config *c, const struct proc_info *pi, uint
 	return glob != NULL;
 }
 
-/* A fork that happened before we came, or before its parent was decided on: runs the same program. */
+/* A fork from before we came, or before its parent was decided on, runs the same program. */
 static bool is_like_parent(const struct proc_info *pi, const struct proc_info *parent, char *why)
 {
 	if (!parent || !(parent->flags & PROC_TRACKED) || !str_eq(parent->exe, pi->exe))
@@ -163,8 +164,9 @@ static void decide(struct discover *d, const struct rec_proc *rp, struct proc_in
 
 	if (is_never(pi)) {
 		untrack(d, pi, rp->tracked);
+		/* It stays known: it may have forked before the kernel half heard of this. */
 		if (rp->tracked)
-			return; /* stays known: it may have forked before the kernel half heard of it */
+			return;
 	} else if (is_selected(d->conf, pi, rp->port, why) || is_like_parent(pi, parent, why) ||
 		   rp->tracked) {
 		track(d, pi, rp->tracked, why);
@@ -186,14 +188,25 @@ static void on_found(struct discover *d, const struct rec_proc *rp)
 	decide(d, rp, pi, pi->ppid ? procs_find_pid(d->procs, pi->ppid) : NULL);
 }
 
+/* A traced program that starts itself anew (an upgrade in place) goes on with the sockets that it
+ * listens on, and nobody would hear of them. Any other program has to be found by path or name, and
+ * without such selectors not every exec of the machine is worth a look at /proc. */
 static void on_exec(struct discover *d, const struct rec_proc *rp)
 {
-	struct proc_info *old = procs_find(d->procs, rp->head.key, rp->start_ns);
+	struct proc_info *old = procs_find(d->procs, rp->head.key, rp->start_ns), *pi;
+	bool was_tracked = old && (old->flags & PROC_TRACKED);
 
 	if (old)
 		untrack(d, old, false);
 	procs_changed(d->procs, rp->head.key);
-	decide(d, rp, info(d, rp, 0), NULL);
+	if (!was_tracked && !d->conf->exe_path_cnt && !d->conf->name_cnt)
+		return;
+	pi = info(d, rp, 0);
+	if (was_tracked && !is_never(pi) && str_eq(pi->exe, old->exe) &&
+	    str_eq(pi->service, old->service))
+		track(d, pi, false, "was traced and runs the same program again");
+	else
+		decide(d, rp, pi, NULL);
 }
 
 static void on_fork(struct discover *d, const struct rec_proc *rp)
@@ -249,7 +262,8 @@ int discover_new(struct discover **ret, const struct config *c, struct procs *pr
 	if (!d)
 		return -ENOMEM;
 	*d = (struct discover){.conf = c, .procs = procs, .set = set, .set_arg = set_arg};
-	d->tracked_cell = stats_cell(STAT_GAUGE, "tracked_processes", "", "Processes that are traced.");
+	d->tracked_cell =
+		stats_cell(STAT_GAUGE, "tracked_processes", "", "Processes that are traced.");
 	*ret = d;
 	return 0;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gobin.c - finds Go's build information in an ELF file: in its section, or, where the section table
- * was stripped, at the start of the first writable segment, where the linker puts it. The version is
- * not read: since Go 1.18 a bit says that the strings stand inline, and from 1.17 on the goroutine is
- * in a register, so that bit is proof enough (a 1.17 program is treated as older: it gets the thread
- * rule, which may say "none" but not "wrong"). The file belongs to the traced program: every number
- * in it is checked, and at most 64 KiB and a thousand headers are read. */
+/* gobin.c - finds Go's build information in an ELF file: in its section, or, where the section
+ * table was stripped, at the start of the first writable segment, where the linker puts it. The
+ * version is not read: since Go 1.18 a bit says that the strings stand inline, and from 1.17 on the
+ * goroutine is in a register, so that bit is proof enough (a 1.17 program is treated as older: it
+ * gets the thread rule, which may say "none" but not "wrong"). The file belongs to the traced
+ * program: every number in it is checked, and at most 64 KiB and a thousand headers are read. */
 #include "agent/gobin.h"
 
 #include <elf.h>

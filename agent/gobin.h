@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gobin.h - is an executable a Go program, and does it keep its goroutine in a register? Reads ELF
- * headers and a few bytes, never more than a fixed amount, and believes none of the file's numbers. */
+ * headers and a few bytes, a bounded amount, and believes none of the file's numbers. */
 #ifndef WIRESPAN_GOBIN_H
 #define WIRESPAN_GOBIN_H
 

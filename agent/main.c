@@ -3,7 +3,8 @@
  * one sentence), and `run` as a list of ten named steps that are undone in reverse. It is the only
  * file that knows all folders, and it does nothing itself but put them together. The invariants: a
  * step that fails has written its sentence and leaves nothing of itself behind, signals are blocked
- * before the first thread is made, and every thread is made with the least privileges it can do with. */
+ * before the first thread is made, and every thread is made with the least privileges it can do
+ * with. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,7 +16,6 @@
 #include "agent/drain.h"
 #include "agent/load.h"
 #include "agent/privileges.h"
-#include "agent/term.h"
 #include "store/store.h"
 #include "web/web.h"
 
@@ -36,25 +36,6 @@ struct step {
 	const char *name;
 	int (*fn)(struct run *r);
 };
-
-/* --- what is said --- */
-
-int command_complain(int exit_status, const char *fmt, ...)
-{
-	struct strbuf text, line;
-	va_list ap;
-
-	strbuf_init(&text);
-	strbuf_init(&line);
-	va_start(ap, fmt);
-	strbuf_vprintf(&text, fmt, ap);
-	va_end(ap);
-	term_add(&line, (struct str){text.p, text.len}, 0);
-	fprintf(stderr, "wirespan: %s\n", line.p);
-	strbuf_fini(&text);
-	strbuf_fini(&line);
-	return exit_status;
-}
 
 /* --- run: the steps --- */
 
@@ -294,8 +275,9 @@ static int config_main(int argc, char **argv)
 		return with_config(argc - 1, argv + 1, say_good, NULL);
 	if (argc == 1 && strcmp(argv[0], "sample") == 0)
 		return print_text(config_sample);
-	return command_complain(EXIT_REFUSED, "`wirespan config check` reads the settings, `wirespan "
-					      "config sample` prints a file of them");
+	return command_complain(EXIT_REFUSED,
+				"`wirespan config check` reads the settings, `wirespan "
+				"config sample` prints a file of them");
 }
 
 static int version_main(int argc, char **argv)
@@ -308,16 +290,18 @@ static int version_main(int argc, char **argv)
 
 static void help_text(struct strbuf *out)
 {
-	strbuf_adds(out,
-		    "Wirespan sees every HTTP and PostgreSQL exchange on this machine and keeps it as "
-		    "traces.\n\n"
-		    "  wirespan run [SETTING...]              capture, store and serve\n"
-		    "  wirespan trace ID|--last [SETTING...]  draw a trace\n"
-		    "  wirespan status [SETTING...]           what runs, what is traced, what was lost\n"
-		    "  wirespan config check [SETTING...]     are the settings good?\n"
-		    "  wirespan config sample                 a file of settings, with comments\n"
-		    "  wirespan version\n"
-		    "  wirespan help\n\nSettings:\n");
+	strbuf_adds(
+		out,
+		"Wirespan sees every HTTP and PostgreSQL exchange on this machine and keeps it as "
+		"traces.\n\n"
+		"  wirespan run [SETTING...]              capture, store and serve\n"
+		"  wirespan trace ID|--last [SETTING...]  draw a trace\n"
+		"  wirespan status [SETTING...]           what runs, what is traced, what was "
+		"lost\n"
+		"  wirespan config check [SETTING...]     are the settings good?\n"
+		"  wirespan config sample                 a file of settings, with comments\n"
+		"  wirespan version\n"
+		"  wirespan help\n\nSettings:\n");
 	config_help(out);
 }
 
@@ -355,6 +339,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].fn(argc - 2, argv + 2);
-	return command_complain(EXIT_REFUSED, "\"%.80s\" is not a command; `wirespan help` lists them",
-				argv[1]);
+	return command_complain(EXIT_REFUSED,
+				"\"%.80s\" is not a command; `wirespan help` lists them", argv[1]);
 }

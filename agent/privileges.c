@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* privileges.c - capabilities by their system calls, so that no library decides for us. It knows
  * nothing of users and groups: root without capabilities is nobody special to the kernel half, and
- * anybody with the four is as good as root. Called by main.c alone. The invariants: what was dropped
- * cannot come back (permitted, inheritable, ambient and bounding sets, no_new_privs), and a thread
- * that reads what strangers send over the network is made without any. */
+ * anybody with the four is as good as root. Called by main.c alone. The invariants: what was
+ * dropped cannot come back (permitted, inheritable, ambient and bounding sets, no_new_privs), and a
+ * thread that reads what strangers send over the network is made without any. */
 #include "agent/privileges.h"
 
 #include <errno.h>
@@ -77,9 +77,9 @@ static unsigned list_missing(uint64_t have, struct strbuf *out)
 	for (size_t i = 0; i < ARRAY_SIZE(needs); i++) {
 		if (have & (BIT(needs[i].cap) | BIT(needs[i].or_cap)))
 			continue;
-		strbuf_printf(out, "%s%s", !said ? "" : said + 1 == missing ? " and " : ", ",
-			      needs[i].name);
-		said++;
+		if (said++)
+			strbuf_adds(out, said == missing ? " and " : ", ");
+		strbuf_adds(out, needs[i].name);
 	}
 	return missing;
 }
@@ -97,10 +97,12 @@ int privileges_check(struct strbuf *why)
 	}
 	strbuf_init(&names);
 	if (list_missing(have.effective, &names)) {
-		strbuf_printf(why,
-			      "to see what processes exchange, Wirespan needs %s, which this process "
-			      "does not have; start it as root or by its systemd unit, or use "
-			      "--capture off to serve what is stored", names.p);
+		strbuf_printf(
+			why,
+			"to see what processes exchange, Wirespan needs %s, which this process "
+			"does not have; start it as root or by its systemd unit, or use "
+			"--capture off to serve what is stored",
+			names.p);
 		err = -EPERM;
 	}
 	strbuf_fini(&names);
@@ -143,8 +145,10 @@ int privileges_drop(enum privileges keep, struct strbuf *why)
 		err = caps_set(&c);
 	}
 	if (err)
-		strbuf_printf(why, "the capabilities that are not needed any more cannot be given "
-				   "up: %s", strerror(-err));
+		strbuf_printf(why,
+			      "the capabilities that are not needed any more cannot be given "
+			      "up: %s",
+			      strerror(-err));
 	return err;
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* procs.c - the table of processes and the reading of /proc/<pid> that fills it. What the files mean
- * is decided in names.c, program.c and unit.c; who is traced in discover.c. Called by the drain thread. The
- * invariants: an entry never changes after it was made (a new program gets a new entry, since spans
- * may still point at the old one), and every file is read through one open folder of the process, so
- * that a pid that is given away meanwhile reads as gone and never as somebody else. */
+/* procs.c - the table of processes and the reading of /proc/<pid> that fills it. What the files
+ * mean is decided in names.c, program.c and unit.c; who is traced in discover.c. Called by the
+ * drain thread. The invariants: an entry never changes after it was made (a new program gets a new
+ * entry, since spans may still point at the old one), and every file is read through one open
+ * folder of the process, so that a pid that is given away meanwhile reads as gone and never as
+ * somebody else. */
 #include "agent/procs.h"
 #include "agent/names.h"
 #include "agent/program.h"
@@ -232,7 +233,7 @@ static struct str exe_read(struct procs *p, struct draft *d, int dir)
 
 /* --- describing --- */
 
-/* A unit that we are in ourselves (a session, a CI job) names whatever was started in it: nothing. */
+/* A unit that we are in ourselves (a session, a CI job) says nothing of what was started in it. */
 static struct str unit_of(struct procs *p, struct draft *d, int dir)
 {
 	char buf[UNIT_NAME_MAX];
@@ -247,7 +248,8 @@ static void program_take(struct procs *p, struct draft *d, int dir)
 	int fd;
 
 	d->pi.exe = exe_read(p, d, dir);
-	if (!d->pi.exe.len) { /* a kernel thread, or one we may not look at: its short name is left */
+	if (!d->pi.exe.len) {
+		/* A kernel thread, or one that we may not look at: its short name is left. */
 		struct str comm = file_read(p, dir, "comm");
 
 		comm.len -= comm.len && comm.p[comm.len - 1] == '\n';
@@ -364,7 +366,8 @@ static struct entry *describe(struct procs *p, struct draft *d, const struct ent
 struct proc_info *procs_get(struct procs *p, uint32_t key, uint32_t pid, uint64_t start_ns,
 			    uint32_t parent_key)
 {
-	struct entry *e = find(p, key, start_ns), *parent = NULL, **bucket = &p->buckets[key % BUCKETS];
+	struct entry *e = find(p, key, start_ns), *parent = NULL,
+		     **bucket = &p->buckets[key % BUCKETS];
 	struct draft d = {.pi = {.key = key, .pid = pid, .start_ns = start_ns}};
 
 	if (e)

@@ -29,8 +29,8 @@ struct proc_info {
 /* proc_root: "/proc", or another tree in tests. */
 int procs_new(struct procs **ret, const char *proc_root, const char *host_name);
 void procs_free(struct procs *p);
-/* The process; one that is not known inherits from parent_key when that is known (a fork runs its
- * parent's program), else it is read from /proc; when it is already gone it is a bare "pid N". Never
+/* The process. One that is not known inherits from parent_key when that is known (a fork runs its
+ * parent's program), else it is read from /proc; when it is gone already it is a bare "pid N". Never
  * NULL; borrowed until the procs_sweep that comes 10 s after procs_changed or procs_ended. */
 struct proc_info *procs_get(struct procs *p, uint32_t key, uint32_t pid, uint64_t start_ns,
 			    uint32_t parent_key);

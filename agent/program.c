@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* program.c - two tables: interpreters (whose service is the script that they run) and the programs
- * of login sessions (which are never traced, or every curl from a shell becomes a span). It does not
- * read /proc; procs.c does and calls it. What it gets is the traced program's word: any bytes. The
- * invariant: a doubtful command line gives the executable's own name. */
+ * of login sessions (which are never traced, or every curl from a shell becomes a span). It does
+ * not read /proc; procs.c does and calls it. What it gets is the traced program's word: any bytes.
+ * The invariant: a doubtful command line gives the executable's own name. */
 #include "agent/program.h"
 #include "agent/gobin.h"
 
@@ -10,13 +10,13 @@
 
 /* Words stand between spaces. */
 struct interpreter {
-	const char *name;       /* of the executable, a version may follow */
-	const char *language;   /* NULL: OpenTelemetry has no word for it */
+	const char *name;	/* of the executable, a version may follow */
+	const char *language;	/* NULL: OpenTelemetry has no word for it */
 	const char *with_value; /* options whose value is the next argument */
-	const char *no_file;    /* options that carry the program themselves */
-	const char *named_by;   /* options whose value names the program */
-	char part_sep;          /* the name is what follows the last of these */
-	const char *must_end;   /* what an argument must end with to be the program; NULL: anything */
+	const char *no_file;	/* options that carry the program themselves */
+	const char *named_by;	/* options whose value names the program */
+	char part_sep;		/* the name is what follows the last of these */
+	const char *must_end;	/* what the program's argument must end with, or NULL */
 };
 
 static const struct interpreter interpreters[] = {
@@ -37,9 +37,9 @@ static const struct interpreter interpreters[] = {
 };
 
 static const char *const logins[] = {
-	"systemd", "init",   "sshd", "sshd-session", "sshd-auth", "dropbear", "login", "getty",
-	"agetty",  "mingetty", "su",   "sudo",	     "tmux",	  "screen",   "sh",    "bash",
-	"dash",	   "zsh",    "fish", "ksh",	     "mksh",	  "csh",      "tcsh",  "ash",
+	"systemd", "init",     "sshd", "sshd-session", "sshd-auth", "dropbear", "login", "getty",
+	"agetty",  "mingetty", "su",   "sudo",	       "tmux",	    "screen",	"sh",	 "bash",
+	"dash",	   "zsh",      "fish", "ksh",	       "mksh",	    "csh",	"tcsh",	 "ash",
 };
 
 static bool ends_with(struct str s, const char *end)

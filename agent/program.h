@@ -9,10 +9,10 @@
 
 struct program {
 	struct str base;      /* the executable's name without its folders; points into exe */
-	struct str name;      /* of the service: the script's for interpreters; points into the input */
+	struct str name;      /* of the service: a script's own; points into the input */
 	const char *language; /* telemetry.sdk.language, or NULL */
-	bool is_go;           /* with goroutines that can be told apart */
-	bool is_login;        /* shells, sshd, getty and their like */
+	bool is_go;	      /* with goroutines that can be told apart */
+	bool is_login;	      /* shells, sshd, getty and their like */
 };
 
 /* exe_fd -1: not readable. cmdline: arguments with a NUL behind each, as in /proc. */

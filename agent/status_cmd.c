@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* status_cmd.c - `wirespan status`: what GET /status says, in sections for a person. It adds nothing
- * that the answer does not hold but the meanings of the kernel's counters, which stand in
- * kern/record.h. Called by main.c. The invariant: every text of the answer is escaped, since names of
- * processes and paths are strangers' words. */
+/* status_cmd.c - `wirespan status`: what GET /status says, in sections for a person. It adds
+ * nothing that the answer does not hold but the meanings of the kernel's counters, which stand in
+ * kern/record.h. Called by main.c. The invariant: every text of the answer is escaped, since names
+ * of processes and paths are strangers' words. */
 #include "agent/client.h"
 #include "agent/commands.h"
 #include "agent/term.h"
@@ -15,17 +15,16 @@
 
 enum { KEY_COLS_MAX = 56, LABEL_COLS = 14 };
 
-static const struct meaning {
+struct meaning {
 	const char *label, *help;
-} lost_help[] = {
-#define X(id, name, text) {#name, text},
-	LOST(X)
-#undef X
-}, undecoded_help[] = {
-#define X(id, name, text) {#name, text},
-	UNDECODED(X)
-#undef X
 };
+
+/* clang-format off */
+#define X(id, name, text) {#name, text},
+static const struct meaning lost_help[] = {LOST(X)};
+static const struct meaning undecoded_help[] = {UNDECODED(X)};
+#undef X
+/* clang-format on */
 
 /* Notes that have a place and a title of their own. */
 static const struct section {
@@ -190,7 +189,8 @@ static uint64_t store_number(const json_t *store, const char *key)
 
 static void store_section(struct strbuf *out, const json_t *store)
 {
-	uint64_t oldest = store_number(store, "oldest_ns"), newest = store_number(store, "newest_ns");
+	uint64_t oldest = store_number(store, "oldest_ns"),
+		 newest = store_number(store, "newest_ns");
 
 	title(out, "Store");
 	strbuf_printf(out, "  %llu spans, partitions: %llu, %.1f MiB on disk\n",
@@ -239,8 +239,8 @@ int status_cmd(const struct config *c)
 	strbuf_init(&out);
 	strbuf_init(&why);
 	err = client_get(c, "/status", &status, &body, &why);
-	if (!err && (status != 200 ||
-		     status_cmd_format(&out, (struct str){body.p, body.len}, c->listen))) {
+	if (!err &&
+	    (status != 200 || status_cmd_format(&out, (struct str){body.p, body.len}, c->listen))) {
 		strbuf_printf(&why, "%s does not answer as Wirespan does (status %d): ", c->listen,
 			      status);
 		term_add(&why, (struct str){body.p, body.len}, 200);

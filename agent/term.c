@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* term.c - writes what came from the wire for a person to read. It knows no span and no section. The
- * invariant: for any input bytes the output is valid UTF-8 without control characters. */
+/* term.c - writes what came from the wire for a person to read. It knows no span and no section.
+ * The invariant: for any input bytes the output is valid UTF-8 without control characters. */
 #include "agent/term.h"
 #include "agent/utf8.h"
 
@@ -40,7 +40,8 @@ static size_t take_piece(struct str s, char piece[PIECE_MAX], size_t *ret_len, s
 		*ret_cols = 1;
 		return len;
 	}
-	*ret_len = (size_t)snprintf(piece, PIECE_MAX, c < 0x100 && len < 2 ? "\\x%02x" : "\\u%04x", c);
+	*ret_len =
+		(size_t)snprintf(piece, PIECE_MAX, c < 0x100 && len < 2 ? "\\x%02x" : "\\u%04x", c);
 	*ret_cols = *ret_len;
 	return len ? len : 1;
 }
@@ -89,8 +90,9 @@ void term_add_duration(struct strbuf *out, uint64_t ns)
 	for (size_t i = 0; i < ARRAY_SIZE(units); i++)
 		if (ns >= units[i].ns) {
 			double v = (double)ns / (double)units[i].ns;
+			int digits = (v < 10) + (v < 100);
 
-			strbuf_printf(out, "%.*f%s", v < 10 ? 2 : v < 100 ? 1 : 0, v, units[i].name);
+			strbuf_printf(out, "%.*f%s", digits, v, units[i].name);
 			return;
 		}
 	strbuf_printf(out, "%uns", (unsigned)ns);

@@ -6,8 +6,8 @@
 
 #include "store/base.h"
 
-/* Appends s, escaped, in at most max columns (0: no limit); what is cut ends in an ellipsis. Returns
- * the columns that it takes, each character counted as one. */
+/* Appends s, escaped, in at most max columns (0: no limit); what is cut ends in an ellipsis.
+ * Returns the columns that it takes, each character counted as one. */
 size_t term_add(struct strbuf *out, struct str s, size_t max);
 /* "12.3ms" */
 void term_add_duration(struct strbuf *out, uint64_t ns);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trace_cmd.c - `wirespan trace`: asks for one trace and prints what trace_tree.c draws. It reads no
- * store; the running program is asked, so that there is one reader of the format. Called by main.c.
- * The invariant: an id goes into the URL only when it is hexadecimal. */
+/* trace_cmd.c - `wirespan trace`: asks for one trace and prints what trace_tree.c draws. It reads
+ * no store; the running program is asked, so that there is one reader of the format. Called by
+ * main.c. The invariant: an id goes into the URL only when it is hexadecimal. */
 #include "agent/client.h"
 #include "agent/commands.h"
 #include "agent/term.h"
@@ -118,8 +118,10 @@ int trace_cmd(const struct config *c, const char *id)
 	char last[ID_MAX + 1];
 
 	if (id && !is_trace_id(id))
-		return command_complain(EXIT_REFUSED, "\"%.80s\" is not a trace id; it has 1 to 32 "
-						      "hexadecimal digits", id);
+		return command_complain(EXIT_REFUSED,
+					"\"%.80s\" is not a trace id; it has 1 to 32 "
+					"hexadecimal digits",
+					id);
 	if (!id && find_last(c, last))
 		return EXIT_FAILED;
 	return print_trace(c, id ? id : last);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* trace_tree.c - spans → parents and children → lines. It asks nobody and prints nothing itself;
- * trace_cmd.c does. Spans may come from anybody (OTLP), so ids may repeat, parents may be missing or
- * go in circles, ends may lie before starts: every span is drawn exactly once, and without recursion,
- * however deep the tree. Nothing from a span reaches the output but through term.h. */
+ * trace_cmd.c does. Spans may come from anybody (OTLP), so ids may repeat, parents may be missing
+ * or go in circles, ends may lie before starts: every span is drawn exactly once, and without
+ * recursion, however deep the tree. Nothing from a span reaches the output but through term.h. */
 #include "agent/trace_tree.h"
 #include "agent/term.h"
 
@@ -17,7 +17,7 @@ struct node {
 	struct str id, parent_id, service, name, kind, status; /* borrowed from the JSON */
 	uint64_t start_ns, end_ns;
 	struct node *up, *down, *next; /* parent, first child, next child of the same parent */
-	struct node *last;             /* child */
+	struct node *last;	       /* child */
 	bool is_error, is_orphan, is_drawn;
 };
 
@@ -127,8 +127,9 @@ static int by_start(const void *a, const void *b)
 {
 	const struct node *x = a, *y = b;
 
-	return x->start_ns != y->start_ns ? (x->start_ns > y->start_ns) - (x->start_ns < y->start_ns)
-					  : (x->end_ns < y->end_ns) - (x->end_ns > y->end_ns);
+	return x->start_ns != y->start_ns
+		       ? (x->start_ns > y->start_ns) - (x->start_ns < y->start_ns)
+		       : (x->end_ns < y->end_ns) - (x->end_ns > y->end_ns);
 }
 
 static int by_id(const void *a, const void *b)

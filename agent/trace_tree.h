@@ -6,7 +6,7 @@
 
 #include "store/base.h"
 
-/* 0; -ENOENT the answer holds no span; -EBADMSG it is not what /api/v2/traces gives. id is shown. */
+/* 0; -ENOENT: the answer holds no span; -EBADMSG: it is not what /api/v2/traces gives. */
 int trace_tree_format(struct strbuf *out, struct str json, struct str id);
 
 #endif

@@ -28,7 +28,7 @@ static struct str take_until(struct str *rest, char c)
 	return got;
 }
 
-/* A line is "hierarchy:controllers:path". systemd's own hierarchy is preferred, then version 2's. */
+/* A line is "hierarchy:controllers:path". systemd's own hierarchy goes before version 2's. */
 static struct str systemd_path(struct str text)
 {
 	struct str path = {NULL, 0};
@@ -58,8 +58,8 @@ static bool is_long_hex(struct str s)
 /* What container runtimes call the groups that they make. */
 static bool is_container(struct str part)
 {
-	static const char *const words[] = {"kubepods", "docker", "libpod", "cri-", "lxc.payload",
-					    "machine-"};
+	static const char *const words[] = {"kubepods", "docker",      "libpod",
+					    "cri-",	"lxc.payload", "machine-"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		if (contains(part, str_of(words[i])) && !ends_with(part, STR(".service")))

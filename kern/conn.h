@@ -23,6 +23,8 @@ enum {
 	PIECE = 128,     /* text is copied in pieces of at most this, so that bounds are provable */
 	OPS_MAX = 256,   /* PostgreSQL messages in flight that will be answered */
 	PORTALS_MAX = 4, /* named portals remembered */
+	TEXTS_MAX = 8,   /* SQL texts remembered, so as not to send them again; a power of two */
+	TEXT_RESEND = 64, /* … but once in so many times, in case the agent has let go of it */
 	SCRATCH_SLOTS = 4,
 };
 
@@ -67,13 +69,17 @@ struct pgsql_queue {
 	__u8 ops[OPS_MAX];
 	__u32 ops_head, ops_tail;
 	__u32 stmt_last; /* numbers handed out to unnamed statements and simple queries */
+	__u32 stmt_now;  /* the number of the text that is being sent */
 	__u8 unit_open;  /* a slot was opened by Parse, Bind or Describe and waits for Execute or Sync */
 	__u8 unit_dead;  /* consumer: the slot of this unit has been answered by an error */
 	__u8 full;       /* ops are dropped until the next Sync */
-	__u8 portal_next;
+	__u8 portal_next, text_next;
+	__u8 pad[3];
 	__u64 unnamed;   /* statement that the unnamed one is now */
 	__u64 bound;     /* statement of the unnamed portal */
 	__u64 portal[PORTALS_MAX], portal_stmt[PORTALS_MAX];
+	__u64 text_hash[TEXTS_MAX];
+	__u32 text_stmt[TEXTS_MAX];
 };
 
 struct slot {
@@ -106,7 +112,8 @@ enum conn_flags {
 };
 
 struct conn {
-	__u64 id;  /* unique on this boot; 0: new */
+	__u64 id;  /* random; 0: new */
+	__u64 id_state; /* of the generator of span ids */
 	__u64 isn; /* see struct link_key; 0: not known yet */
 	__u64 born_trace[2], born_span; /* the context in which connect() was called */
 	__u32 born_place;

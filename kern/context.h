@@ -22,11 +22,16 @@ static __always_inline __u64 mix64(__u64 x)
 	return x ? x : 1;
 }
 
-static __always_inline __u64 id_new(void)
+static __always_inline __u64 id_random(void)
 {
-	__u64 x = ((__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32()) ^ id_seed;
+	return mix64(((__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32()) ^ id_seed);
+}
 
-	return mix64(x);
+/* The next of a connection's own splitmix64 sequence, which began at random. */
+static __always_inline __u64 id_new(struct conn *c)
+{
+	c->id_state += 0x9e3779b97f4a7c15ull;
+	return mix64(c->id_state);
 }
 
 /* --- executors --- */
@@ -132,9 +137,10 @@ static __always_inline __u64 link_key(const struct conn *c, const struct exchang
 	return mix64(mix64(c->isn) ^ ((__u64)x->pos << 1 | by_opener));
 }
 
-static __always_inline struct peer_link *link_place(__u64 key)
+/* A connection keeps its place: it stays in the cache. */
+static __always_inline struct peer_link *link_place(const struct conn *c)
 {
-	__u32 at = key & (LINK_PLACES - 1);
+	__u32 at = mix64(c->isn) & (LINK_PLACES - 1);
 
 	return bpf_map_lookup_elem(&link_places, &at);
 }
@@ -173,7 +179,7 @@ static __always_inline void link_publish(struct conn *c, struct exchange *x)
 	if (!link_wanted(c, x))
 		return;
 	v.key = link_key(c, x);
-	at = link_place(v.key);
+	at = link_place(c);
 	if (!at)
 		return;
 	if (__sync_val_compare_and_swap(&at->key, 0, v.key)) {
@@ -200,7 +206,7 @@ static __always_inline void link_withdraw(struct conn *c, const struct exchange 
 	if (!link_wanted(c, x))
 		return;
 	key = link_key(c, x);
-	at = link_place(key);
+	at = link_place(c);
 	unread = at && at->key == key;
 	if (unread)
 		link_free(at);
@@ -215,7 +221,7 @@ static __always_inline void link_withdraw(struct conn *c, const struct exchange 
 static __always_inline int link_take(struct conn *c, struct exchange *x)
 {
 	__u64 key = link_key(c, x);
-	struct peer_link *at = link_place(key);
+	struct peer_link *at = link_place(c);
 	int spilled = 0;
 
 	if (!c->isn || !at)
@@ -256,10 +262,10 @@ static __always_inline void parent_is_header(struct exchange *x, const struct ht
 	x->how = PARENT_HEADER;
 }
 
-static __always_inline void parent_is_none(struct exchange *x)
+static __always_inline void parent_is_none(struct conn *c, struct exchange *x)
 {
-	x->trace[0] = id_new();
-	x->trace[1] = id_new();
+	x->trace[0] = id_new(c);
+	x->trace[1] = id_new(c);
 	x->parent = 0;
 	x->how = PARENT_NONE;
 }
@@ -272,7 +278,7 @@ static __always_inline void server_parent(struct event *e, struct exchange *x, c
 	if (m && (m->flags & H1_HAS_PARENT))
 		parent_is_header(x, m);
 	else
-		parent_is_none(x);
+		parent_is_none(e->c, x);
 }
 
 /* ctx names a server span that is still open: the request is its child. A traceparent that is the
@@ -317,7 +323,7 @@ static __always_inline void client_parent(struct event *e, struct exchange *x, c
 	if (m && (m->flags & H1_HAS_PARENT))
 		parent_is_header(x, m);
 	else
-		parent_is_none(x);
+		parent_is_none(e->c, x);
 }
 
 static __always_inline void context_open(struct conn *c, struct exchange *x, const struct http1 *m)
@@ -347,7 +353,7 @@ static __always_inline void context_close(const struct conn *c, const struct exc
 /* Decides ids and parent of a request whose head is known; publishes what others may ask for. */
 static __noinline int exchange_open(struct event *e, struct exchange *x, const struct http1 *m)
 {
-	x->span = id_new();
+	x->span = id_new(e->c);
 	x->flags |= EX_OPEN;
 	if (e->c->role == ROLE_SERVER) {
 		server_parent(e, x, m);

@@ -131,7 +131,7 @@ static __always_inline void span_emit(struct event *e, const struct slot *slot, 
 		lost(LOST_RING_SPAN);
 }
 
-/* A piece of SQL text, or the database's name: w->from..w->to. */
+/* A piece of SQL text, or the database's name: w->from..w->to. 0, or -1 when the agent did not get it. */
 static __noinline int stmt_emit(struct event *e, __u64 stmt, __u32 off, __u32 total)
 {
 	struct rec_stmt *r = &e->s->stmt;
@@ -143,15 +143,17 @@ static __noinline int stmt_emit(struct event *e, __u64 stmt, __u32 off, __u32 to
 	if (n > STMT_CHUNK)
 		n = STMT_CHUNK;
 	if (n && bpf_probe_read_kernel(r->text, n, &e->s->w.b[from & (WINDOW - 1)]))
-		return 0;
+		return -1;
 	r->conn = e->c->id;
 	r->stmt = stmt;
 	r->off = off;
 	r->total = total;
 	len = __builtin_offsetof(struct rec_stmt, text) + n;
 	head_fill(&r->head, REC_STMT, len, e->s->key);
-	if (bpf_ringbuf_output(&ring, r, len, BPF_RB_NO_WAKEUP))
+	if (bpf_ringbuf_output(&ring, r, len, BPF_RB_NO_WAKEUP)) {
 		lost(LOST_RING_STMT);
+		return -1;
+	}
 	return 0;
 }
 

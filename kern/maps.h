@@ -79,7 +79,7 @@ struct {
 	__type(value, struct open_span);
 } contexts SEC(".maps");
 
-/* Same-node links: a place by the key's low bits, for the time between the request's leaving and its
+/* Same-node links: a place by the connection's name, for the time between the request's leaving and its
  * being read. Freed by the reader; else by the writer when the response has come or the socket
  * closes. A link whose place is taken goes to `links`. */
 struct {

@@ -83,9 +83,9 @@ static __always_inline void unit_stmt(struct conn *c, __u64 stmt)
 		slot->x.stmt = stmt;
 }
 
-static __always_inline __u64 stmt_number(struct pgsql_queue *q)
+static __always_inline void stmt_number(struct pgsql_queue *q)
 {
-	return ++q->stmt_last;
+	q->stmt_now = ++q->stmt_last;
 }
 
 static __always_inline __u64 portal_stmt(const struct pgsql_queue *q, __u64 name)
@@ -121,7 +121,7 @@ static __always_inline __u64 stmt_of(const struct pgsql_queue *q, __u64 name)
 /* The statement whose text is being sent: a Query's or an unnamed Parse's has a number. */
 static __always_inline __u64 text_stmt(struct conn *c, const struct pgsql *m)
 {
-	return m->type == 'P' && m->names[0] ? m->names[0] : pgsql_queue(c)->stmt_last;
+	return m->type == 'P' && m->names[0] ? m->names[0] : pgsql_queue(c)->stmt_now;
 }
 
 static __always_inline void pgsql_head(struct event *e, struct pgsql *m)
@@ -136,14 +136,45 @@ static __always_inline void pgsql_head(struct event *e, struct pgsql *m)
 		stmt_number(q);
 }
 
-static __always_inline void pgsql_text_mark(struct event *e, struct pgsql *m, int end)
+/* Programs send the same few texts again and again. One that this connection sent lately keeps its
+ * number, and the agent need not be told. Only a text that is here whole can be known. */
+static __always_inline int text_known(struct pgsql_queue *q, __u64 hash)
 {
-	struct window *w = &e->s->w;
-	__u32 n = w->to - w->from;
+	__u32 i;
 
-	if (end || m->text_off < STMT_TEXT_MAX)
-		stmt_emit(e, text_stmt(e->c, m), m->text_off, m->text_off + n + (end ? 0 : m->left));
+	if (!hash || q->stmt_last % TEXT_RESEND == 0)
+		return 0;
+	for (i = 0; i < TEXTS_MAX; i++) {
+		if (q->text_hash[i] != hash)
+			continue;
+		q->stmt_now = q->text_stmt[i];
+		return 1;
+	}
+	return 0;
+}
+
+static __always_inline void text_remember(struct pgsql_queue *q, __u64 hash)
+{
+	__u32 i = q->text_next++ & (TEXTS_MAX - 1);
+
+	q->text_hash[i] = hash;
+	q->text_stmt[i] = q->stmt_now;
+}
+
+static __noinline int pgsql_text_mark(struct event *e, struct pgsql *m, int end)
+{
+	struct pgsql_queue *q = pgsql_queue(e->c);
+	struct window *w = &e->s->w;
+	__u32 n = w->to - w->from, off = m->text_off;
+	int whole = end && !off && !(m->type == 'P' && m->names[0]);
+	__u64 hash = whole ? window_hash(w, w->from, n) : 0;
+
 	m->text_off += n;
+	if (text_known(q, hash) || (!end && off >= STMT_TEXT_MAX))
+		return 0;
+	if (!stmt_emit(e, text_stmt(e->c, m), off, off + n + (end ? 0 : m->left)) && hash)
+		text_remember(q, hash);
+	return 0;
 }
 
 static __always_inline void pgsql_parsed(struct conn *c, struct pgsql *m)
@@ -195,7 +226,7 @@ static __always_inline void pgsql_request(struct event *e, struct pgsql *m)
 
 	switch (m->type) {
 	case 'Q':
-		unit_stmt(c, q->stmt_last);
+		unit_stmt(c, q->stmt_now);
 		unit_end(c, PG_QUERY);
 		op_push(q, 'Q');
 		break;

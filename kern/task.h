@@ -34,16 +34,16 @@ static __always_inline __u64 task_start_ns(struct task_struct *t)
 }
 
 #if defined(__TARGET_ARCH_x86)
-#define SYSCALL_NR(r) BPF_CORE_READ(r, orig_ax)
-#define GOROUTINE(r) BPF_CORE_READ(r, r14)
+#define SYSCALL_NR(r) ((r)->orig_ax)
+#define GOROUTINE(r) ((r)->r14)
 enum { NR_READ = 0, NR_READV = 19, NR_RECVFROM = 45, NR_RECVMSG = 47, NR_PREADV2 = 327 };
 static __always_inline int task_is_compat(struct task_struct *t)
 {
 	return t->thread_info.status & TS_COMPAT_;
 }
 #elif defined(__TARGET_ARCH_arm64)
-#define SYSCALL_NR(r) BPF_CORE_READ(r, syscallno)
-#define GOROUTINE(r) BPF_CORE_READ(r, regs[28])
+#define SYSCALL_NR(r) ((r)->syscallno)
+#define GOROUTINE(r) ((r)->regs[28])
 enum { NR_READ = 63, NR_READV = 65, NR_RECVFROM = 207, NR_RECVMSG = 212, NR_PREADV2 = 286 };
 static __always_inline int task_is_compat(struct task_struct *t)
 {
@@ -90,13 +90,13 @@ static __always_inline void chunk_received(struct scratch *s, __u32 len)
 	if (!r)
 		return;
 	nr = SYSCALL_NR(r);
-	arg = PT_REGS_PARM2_CORE_SYSCALL(r);
+	arg = PT_REGS_PARM2_SYSCALL(r);
 	if (nr == NR_READ || nr == NR_RECVFROM) {
 		s->seg = arg;
 		s->seg_left = len;
 	} else if (nr == NR_READV || nr == NR_PREADV2) {
 		s->iov = arg;
-		s->iov_left = (__u32)PT_REGS_PARM3_CORE_SYSCALL(r);
+		s->iov_left = (__u32)PT_REGS_PARM3_SYSCALL(r);
 	} else if (nr == NR_RECVMSG) {
 		struct user_msghdr h;
 
@@ -116,22 +116,22 @@ struct iov_iter___old {
 static __always_inline void chunk_sending(struct scratch *s, const struct msghdr *msg)
 {
 	const struct iov_iter *it = &msg->msg_iter;
-	__u8 type = BPF_CORE_READ(it, iter_type);
-	__u64 count = BPF_CORE_READ(it, count);
+	__u8 type = it->iter_type;
+	__u64 count = it->count;
 
 	chunk_clear(s);
 	s->len = count > (1u << 30) ? 1u << 30 : (__u32)count;
 	if (bpf_core_enum_value_exists(enum iter_type, ITER_UBUF) &&
 	    type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
-		s->seg = (__u64)BPF_CORE_READ(it, ubuf) + BPF_CORE_READ(it, iov_offset);
+		s->seg = (__u64)it->ubuf + it->iov_offset;
 		s->seg_left = s->len;
 	} else if (type == bpf_core_enum_value(enum iter_type, ITER_IOVEC)) {
 		if (bpf_core_field_exists(it->__iov))
-			s->iov = (__u64)BPF_CORE_READ(it, __iov);
+			s->iov = (__u64)it->__iov;
 		else
 			s->iov = (__u64)BPF_CORE_READ((struct iov_iter___old *)it, iov);
-		s->iov_left = (__u32)BPF_CORE_READ(it, nr_segs);
-		s->seg_skip = BPF_CORE_READ(it, iov_offset);
+		s->iov_left = (__u32)it->nr_segs;
+		s->seg_skip = it->iov_offset;
 		s->iov_kernel = 1;
 	}
 }

@@ -114,4 +114,28 @@ static __noinline __u32 window_scan(const struct window *w, __u8 c, __u8 d)
 	return found < w->n ? found : w->n;
 }
 
+enum { HASHED_MAX = 256 };
+
+/* A hash of the n <= HASHED_MAX bytes from `from` on; 0 for none or for more. */
+static __noinline __u64 window_hash(const struct window *w, __u32 from, __u32 n)
+{
+	__u64 h = n;
+	__u32 k;
+
+	if (!n || n > HASHED_MAX)
+		return 0;
+	for (k = 0; k < HASHED_MAX; k += 8) {
+		__u64 v;
+
+		if (k >= n)
+			break;
+		v = LOAD64(&w->b[(from + k) & (WINDOW - 1)]);
+		if (n - k < 8)
+			v &= (1ull << (8 * (n - k) & 63)) - 1;
+		h = (h ^ v) * 0x9e3779b97f4a7c15ull;
+		h ^= h >> 29;
+	}
+	return h | 1;
+}
+
 #endif

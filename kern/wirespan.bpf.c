@@ -66,7 +66,8 @@ static __always_inline struct conn *conn_get(struct sock *sk)
 		return NULL;
 	}
 	if (!c->id) {
-		c->id = id_new();
+		c->id = id_random();
+		c->id_state = id_random();
 		if (conn_looks_opened(sk))
 			c->flags |= CONN_OPENER | CONN_GUESSED;
 	}

@@ -261,7 +261,7 @@ static int check_pipeline(struct check *c, struct stage *s)
 
 int check_query(struct tql *t, struct strbuf *why)
 {
-	struct check c = { .t = t, .why = why };
+	struct check c = {.t = t, .why = why};
 
 	return check_pipeline(&c, t->pipe);
 }

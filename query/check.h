@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* check.h - the static rules of TraceQL: types, nil, what must name a span, limits of functions. Also
- * sets what follows from the text: expr.type, expr.re, ids in normal form, tql.trace, tql.tree. */
+/* check.h - the static rules of TraceQL: types, nil, what must name a span, limits of functions.
+ * Also sets what follows from the text: expr.type, expr.re, ids in normal form, tql.trace,
+ * tql.tree. */
 #ifndef WIRESPAN_QUERY_CHECK_H
 #define WIRESPAN_QUERY_CHECK_H
 

@@ -163,7 +163,8 @@ static uint32_t value_cnt(struct eval *e, const struct expr *x, uint32_t i)
 	return x->kind == EXPR_FIELD ? field_cnt(&x->field, &e->trace, i) : 1;
 }
 
-static void nth_value(struct eval *e, const struct expr *x, uint32_t i, uint32_t n, struct tval *ret)
+static void nth_value(struct eval *e, const struct expr *x, uint32_t i, uint32_t n,
+		      struct tval *ret)
 {
 	bool many = x->kind == EXPR_FIELD && (field_flags(&x->field) & (FIELD_EVENT | FIELD_LINK));
 

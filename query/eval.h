@@ -10,9 +10,9 @@ struct eval {
 	struct query *q;
 	const struct tql *tql;
 	struct trace trace;
-	uint8_t *marks;     /* one per span, for set operators */
+	uint8_t *marks;	    /* one per span, for set operators */
 	uint32_t *families; /* two per span, for siblings */
-	int err;            /* the first error; sticky */
+	int err;	    /* the first error; sticky */
 };
 
 struct span_set {

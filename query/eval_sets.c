@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* eval_sets.c - stages: sets of spans of one trace in, sets out. Every operator costs at most one or
- * two passes over the trace, whatever its shape; sets are ascending arrays of indices in the scratch
- * arena. Empty sets do not exist between stages. */
+/* eval_sets.c - stages: sets of spans of one trace in, sets out. Every operator costs at most one
+ * or two passes over the trace, whatever its shape; sets are ascending arrays of indices in the
+ * scratch arena. Empty sets do not exist between stages. */
 #include "query/eval_impl.h"
 #include "query/text.h"
 #include "query/tree.h"
@@ -14,7 +14,7 @@ enum { MARK_L = 1, MARK_R = 2, MARK_FROM_L = 4, MARK_FROM_R = 8 };
 
 void eval_init(struct eval *e, struct query *q, const struct tql *t)
 {
-	*e = (struct eval){ .q = q, .tql = t };
+	*e = (struct eval){.q = q, .tql = t};
 }
 
 int eval_begin(struct eval *e, const struct span *spans, uint32_t cnt)
@@ -59,7 +59,7 @@ static void set_attr(struct eval *e, struct span_set *s, struct str key, const s
 		return;
 	if (s->attrs.cnt)
 		memcpy(at, s->attrs.at, s->attrs.cnt * sizeof(*at));
-	at[s->attrs.cnt] = (struct attr){ .key = key, .val = text_val(&e->q->scratch, v) };
+	at[s->attrs.cnt] = (struct attr){.key = key, .val = text_val(&e->q->scratch, v)};
 	s->attrs.at = at;
 	s->attrs.cnt++;
 }
@@ -157,9 +157,9 @@ static void spread(struct eval *e, enum relation rel, uint8_t from, uint8_t to)
 static enum relation inverse(enum relation rel)
 {
 	static const enum relation inverses[] = {
-		[REL_CHILD] = REL_PARENT,      [REL_PARENT] = REL_CHILD,
-		[REL_ANCESTOR] = REL_DESCENDANT, [REL_DESCENDANT] = REL_ANCESTOR,
-		[REL_SIBLING] = REL_SIBLING,
+	    [REL_CHILD] = REL_PARENT,	     [REL_PARENT] = REL_CHILD,
+	    [REL_ANCESTOR] = REL_DESCENDANT, [REL_DESCENDANT] = REL_ANCESTOR,
+	    [REL_SIBLING] = REL_SIBLING,
 	};
 
 	return inverses[rel];
@@ -227,8 +227,8 @@ static struct tval mean(const struct tval *sum, uint32_t cnt)
 	if (!cnt)
 		return TVAL_NIL;
 	if (sum->type == TYPE_DURATION)
-		return (struct tval){ .type = TYPE_DURATION, .i = (int64_t)d };
-	return (struct tval){ .type = TYPE_FLOAT, .d = d };
+		return (struct tval){.type = TYPE_DURATION, .i = (int64_t)d};
+	return (struct tval){.type = TYPE_FLOAT, .d = d};
 }
 
 static struct tval aggregate(struct eval *e, const struct stage *st, const struct span_set *s)

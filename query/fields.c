@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fields.c - the table of intrinsics, and how attributes are found by scope. A getter allocates
  * nothing: it returns what the span has, or ids as text in one of the trace's four buffers, so that
- * two different ids can be compared with each other. Not the place for types of operators (ops.c). */
+ * two different ids can be compared with each other. Not the place for types of operators (ops.c).
+ */
 #include "query/fields.h"
 #include "query/tree.h"
 
@@ -12,7 +13,7 @@ enum { HEX_SPAN, HEX_PARENT, HEX_TRACE, HEX_LINK };
 
 void trace_init(struct trace *t, const struct span *spans, uint32_t cnt)
 {
-	*t = (struct trace){ .spans = spans, .cnt = cnt, .start_ns = UINT64_MAX };
+	*t = (struct trace){.spans = spans, .cnt = cnt, .start_ns = UINT64_MAX};
 	for (uint32_t i = 0; i < cnt; i++) {
 		if (spans[i].start_ns < t->start_ns)
 			t->start_ns = spans[i].start_ns;
@@ -36,13 +37,13 @@ void trace_init(struct trace *t, const struct span *spans, uint32_t cnt)
 
 static struct tval duration_val(uint64_t from, uint64_t to)
 {
-	return (struct tval){ .type = TYPE_DURATION, .i = (int64_t)(to - from) };
+	return (struct tval){.type = TYPE_DURATION, .i = (int64_t)(to - from)};
 }
 
 static struct tval hex_val(struct trace *t, int slot, const uint8_t *id, size_t len)
 {
 	hex_encode(t->hex[slot], id, len);
-	return TVAL_STR(((struct str){ t->hex[slot], 2 * len }));
+	return TVAL_STR(((struct str){t->hex[slot], 2 * len}));
 }
 
 GETTER(duration)
@@ -59,7 +60,7 @@ GETTER(name)
 
 GETTER(status)
 {
-	return (struct tval){ .type = TYPE_STATUS, .i = t->spans[i].status };
+	return (struct tval){.type = TYPE_STATUS, .i = t->spans[i].status};
 }
 
 GETTER(status_message)
@@ -69,7 +70,7 @@ GETTER(status_message)
 
 GETTER(kind)
 {
-	return (struct tval){ .type = TYPE_KIND, .i = t->spans[i].kind };
+	return (struct tval){.type = TYPE_KIND, .i = t->spans[i].kind};
 }
 
 GETTER(span_id)
@@ -164,51 +165,48 @@ GETTER(scope_version)
 #define ST (FIELD_SCOPED | FIELD_TAG)
 
 static const struct field table[] = {
-	{ "duration", "duration", TYPE_DURATION, T | FIELD_SILENT | FIELD_OPAQUE, get_duration },
-	{ "name", "name", TYPE_STR, T | FIELD_SILENT, get_name },
-	{ "status", "status", TYPE_STATUS, T, get_status },
-	{ "statusMessage", "statusMessage", TYPE_STR, T, get_status_message },
-	{ "kind", "kind", TYPE_KIND, T, get_kind },
-	{ "rootName", "rootName", TYPE_STR, T | FIELD_TRACE | FIELD_SILENT, get_root_name },
-	{ "rootServiceName", "rootServiceName", TYPE_STR, T | FIELD_TRACE | FIELD_SILENT,
-	  get_root_service },
-	{ "traceDuration", "traceDuration", TYPE_DURATION,
-	  T | FIELD_TRACE | FIELD_SILENT | FIELD_OPAQUE, get_trace_duration },
-	{ "nestedSetLeft", "nestedSetLeft", TYPE_INT, FIELD_TREE, get_left },
-	{ "nestedSetRight", "nestedSetRight", TYPE_INT, FIELD_TREE, get_right },
-	{ "nestedSetParent", "nestedSetParent", TYPE_INT, FIELD_TREE, get_parent_left },
-	{ "span:duration", "duration", TYPE_DURATION, ST | FIELD_SILENT | FIELD_OPAQUE,
-	  get_duration },
-	{ "span:name", "name", TYPE_STR, ST | FIELD_SILENT, get_name },
-	{ "span:kind", "kind", TYPE_KIND, ST, get_kind },
-	{ "span:status", "status", TYPE_STATUS, ST, get_status },
-	{ "span:statusMessage", "statusMessage", TYPE_STR, ST, get_status_message },
-	{ "span:id", "span:id", TYPE_STR, ST | FIELD_SILENT | FIELD_HEX | FIELD_OPAQUE,
-	  get_span_id },
-	{ "span:parentID", "span:parentID", TYPE_STR, ST | FIELD_HEX | FIELD_OPAQUE,
-	  get_parent_id },
-	{ "span:childCount", "span:childCount", TYPE_INT, S | FIELD_TREE, get_child_cnt },
-	{ "trace:duration", "traceDuration", TYPE_DURATION,
-	  ST | FIELD_TRACE | FIELD_SILENT | FIELD_OPAQUE, get_trace_duration },
-	{ "trace:rootName", "rootName", TYPE_STR, ST | FIELD_TRACE | FIELD_SILENT, get_root_name },
-	{ "trace:rootService", "rootServiceName", TYPE_STR, ST | FIELD_TRACE | FIELD_SILENT,
-	  get_root_service },
-	{ "trace:id", "trace:id", TYPE_STR,
-	  ST | FIELD_SILENT | FIELD_HEX | FIELD_ID | FIELD_OPAQUE, get_trace_id },
-	{ "event:name", "event:name", TYPE_STR, ST | FIELD_EVENT, get_event_name },
-	{ "event:timeSinceStart", "event:timeSinceStart", TYPE_DURATION, ST | FIELD_EVENT,
-	  get_event_time },
-	{ "link:traceID", "link:traceID", TYPE_STR, ST | FIELD_LINK | FIELD_HEX | FIELD_OPAQUE,
-	  get_link_trace },
-	{ "link:spanID", "link:spanID", TYPE_STR, ST | FIELD_LINK | FIELD_HEX | FIELD_OPAQUE,
-	  get_link_span },
-	{ "instrumentation:name", "instrumentation:name", TYPE_STR, ST, get_scope_name },
-	{ "instrumentation:version", "instrumentation:version", TYPE_STR, ST, get_scope_version },
+    {"duration", "duration", TYPE_DURATION, T | FIELD_SILENT | FIELD_OPAQUE, get_duration},
+    {"name", "name", TYPE_STR, T | FIELD_SILENT, get_name},
+    {"status", "status", TYPE_STATUS, T, get_status},
+    {"statusMessage", "statusMessage", TYPE_STR, T, get_status_message},
+    {"kind", "kind", TYPE_KIND, T, get_kind},
+    {"rootName", "rootName", TYPE_STR, T | FIELD_TRACE | FIELD_SILENT, get_root_name},
+    {"rootServiceName", "rootServiceName", TYPE_STR, T | FIELD_TRACE | FIELD_SILENT,
+     get_root_service},
+    {"traceDuration", "traceDuration", TYPE_DURATION, T | FIELD_TRACE | FIELD_SILENT | FIELD_OPAQUE,
+     get_trace_duration},
+    {"nestedSetLeft", "nestedSetLeft", TYPE_INT, FIELD_TREE, get_left},
+    {"nestedSetRight", "nestedSetRight", TYPE_INT, FIELD_TREE, get_right},
+    {"nestedSetParent", "nestedSetParent", TYPE_INT, FIELD_TREE, get_parent_left},
+    {"span:duration", "duration", TYPE_DURATION, ST | FIELD_SILENT | FIELD_OPAQUE, get_duration},
+    {"span:name", "name", TYPE_STR, ST | FIELD_SILENT, get_name},
+    {"span:kind", "kind", TYPE_KIND, ST, get_kind},
+    {"span:status", "status", TYPE_STATUS, ST, get_status},
+    {"span:statusMessage", "statusMessage", TYPE_STR, ST, get_status_message},
+    {"span:id", "span:id", TYPE_STR, ST | FIELD_SILENT | FIELD_HEX | FIELD_OPAQUE, get_span_id},
+    {"span:parentID", "span:parentID", TYPE_STR, ST | FIELD_HEX | FIELD_OPAQUE, get_parent_id},
+    {"span:childCount", "span:childCount", TYPE_INT, S | FIELD_TREE, get_child_cnt},
+    {"trace:duration", "traceDuration", TYPE_DURATION,
+     ST | FIELD_TRACE | FIELD_SILENT | FIELD_OPAQUE, get_trace_duration},
+    {"trace:rootName", "rootName", TYPE_STR, ST | FIELD_TRACE | FIELD_SILENT, get_root_name},
+    {"trace:rootService", "rootServiceName", TYPE_STR, ST | FIELD_TRACE | FIELD_SILENT,
+     get_root_service},
+    {"trace:id", "trace:id", TYPE_STR, ST | FIELD_SILENT | FIELD_HEX | FIELD_ID | FIELD_OPAQUE,
+     get_trace_id},
+    {"event:name", "event:name", TYPE_STR, ST | FIELD_EVENT, get_event_name},
+    {"event:timeSinceStart", "event:timeSinceStart", TYPE_DURATION, ST | FIELD_EVENT,
+     get_event_time},
+    {"link:traceID", "link:traceID", TYPE_STR, ST | FIELD_LINK | FIELD_HEX | FIELD_OPAQUE,
+     get_link_trace},
+    {"link:spanID", "link:spanID", TYPE_STR, ST | FIELD_LINK | FIELD_HEX | FIELD_OPAQUE,
+     get_link_span},
+    {"instrumentation:name", "instrumentation:name", TYPE_STR, ST, get_scope_name},
+    {"instrumentation:version", "instrumentation:version", TYPE_STR, ST, get_scope_version},
 };
 
 static const char *const scope_names[ATTR_SCOPE_COUNT] = {
-	[ATTR_ANY] = "",       [ATTR_SPAN] = "span", [ATTR_RESOURCE] = "resource",
-	[ATTR_EVENT] = "event", [ATTR_LINK] = "link", [ATTR_SCOPE] = "instrumentation",
+    [ATTR_ANY] = "",	    [ATTR_SPAN] = "span", [ATTR_RESOURCE] = "resource",
+    [ATTR_EVENT] = "event", [ATTR_LINK] = "link", [ATTR_SCOPE] = "instrumentation",
 };
 
 const struct field *fields_at(size_t n)

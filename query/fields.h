@@ -12,26 +12,26 @@
 struct trace {
 	const struct span *spans;
 	uint32_t cnt;
-	uint64_t start_ns, end_ns; /* of all spans */
-	const struct span *root;   /* NULL: not received */
+	uint64_t start_ns, end_ns;	    /* of all spans */
+	const struct span *root;	    /* NULL: not received */
 	struct str root_service, root_name; /* empty: not received */
-	const struct tree *tree;   /* NULL unless the query needs it */
-	char hex[4][33];           /* ids as text, see fields.c */
+	const struct tree *tree;	    /* NULL unless the query needs it */
+	char hex[4][33];		    /* ids as text, see fields.c */
 };
 
 void trace_init(struct trace *t, const struct span *spans, uint32_t cnt);
 
 enum {
 	FIELD_TRACE = 1,    /* needs the whole trace */
-	FIELD_TREE = 2,     /* needs the tree */
+	FIELD_TREE = 2,	    /* needs the tree */
 	FIELD_EVENT = 4,    /* one value per event */
-	FIELD_LINK = 8,     /* one value per link */
-	FIELD_HEX = 16,     /* the value is text in trace.hex: copy what you keep */
+	FIELD_LINK = 8,	    /* one value per link */
+	FIELD_HEX = 16,	    /* the value is text in trace.hex: copy what you keep */
 	FIELD_SILENT = 32,  /* search results do not list it: they have it elsewhere */
-	FIELD_TAG = 64,     /* listed among the intrinsic tag names */
+	FIELD_TAG = 64,	    /* listed among the intrinsic tag names */
 	FIELD_OPAQUE = 128, /* has no list of values: too many of them */
 	FIELD_SCOPED = 256, /* the name is a whole: "span:id" */
-	FIELD_ID = 512,     /* compares without leading zeros */
+	FIELD_ID = 512,	    /* compares without leading zeros */
 };
 
 struct field {
@@ -43,7 +43,15 @@ struct field {
 	struct tval (*get)(struct trace *t, uint32_t i, uint32_t nth);
 };
 
-enum attr_scope { ATTR_ANY, ATTR_SPAN, ATTR_RESOURCE, ATTR_EVENT, ATTR_LINK, ATTR_SCOPE, ATTR_SCOPE_COUNT };
+enum attr_scope {
+	ATTR_ANY,
+	ATTR_SPAN,
+	ATTR_RESOURCE,
+	ATTR_EVENT,
+	ATTR_LINK,
+	ATTR_SCOPE,
+	ATTR_SCOPE_COUNT
+};
 
 /* A field as a query names it: an intrinsic, or an attribute. */
 struct field_ref {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lex.c - the tokens of TraceQL. A token is found by its first byte; each kind has one function that
- * moves pos behind it or sets why. Never reads outside the text, which is not NUL-terminated and
- * may hold any bytes. */
+/* lex.c - the tokens of TraceQL. A token is found by its first byte; each kind has one function
+ * that moves pos behind it or sets why. Never reads outside the text, which is not NUL-terminated
+ * and may hold any bytes. */
 #include "query/lex.h"
 
 #include <ctype.h>
@@ -11,7 +11,7 @@
 
 void lex_init(struct lex *l, struct str text, struct arena *a)
 {
-	*l = (struct lex){ .text = text, .arena = a };
+	*l = (struct lex){.text = text, .arena = a};
 }
 
 static bool at_end(const struct lex *l)
@@ -27,12 +27,12 @@ static unsigned char peek(const struct lex *l, uint32_t ahead)
 
 static struct str rest(const struct lex *l)
 {
-	return (struct str){ l->text.p + l->pos, l->text.len - l->pos };
+	return (struct str){l->text.p + l->pos, l->text.len - l->pos};
 }
 
 static struct str since(const struct lex *l, uint32_t from)
 {
-	return (struct str){ l->text.p + from, l->pos - from };
+	return (struct str){l->text.p + from, l->pos - from};
 }
 
 static bool is_word_byte(unsigned char c)
@@ -72,7 +72,7 @@ static void skip_space(struct lex *l)
 static void utf8_add(char *out, size_t *len, uint32_t c)
 {
 	int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
-	static const uint8_t lead[] = { 0, 0xc0, 0xe0, 0xf0 };
+	static const uint8_t lead[] = {0, 0xc0, 0xe0, 0xf0};
 
 	out[(*len)++] = (char)(lead[more] | (c >> (6 * more)));
 	while (more--)
@@ -84,7 +84,7 @@ static int digits(struct lex *l, int cnt, int base, uint32_t *ret)
 	uint32_t v = 0;
 
 	for (int i = 0; i < cnt; i++, l->pos++) {
-		char digit[2] = { (char)peek(l, 0) };
+		char digit[2] = {(char)peek(l, 0)};
 		char *end;
 		unsigned long d = strtoul(digit, &end, base);
 
@@ -114,10 +114,13 @@ static int escape(struct lex *l, char *out, size_t *len)
 		err = digits(l, 3, 8, &v);
 	} else {
 		l->pos++;
-		err = c == 'x' ? digits(l, 2, 16, &v) : c == 'u' ? digits(l, 4, 16, &v) :
-		      c == 'U' ? digits(l, 8, 16, &v) : -EINVAL;
+		err = c == 'x'	 ? digits(l, 2, 16, &v)
+		      : c == 'u' ? digits(l, 4, 16, &v)
+		      : c == 'U' ? digits(l, 8, 16, &v)
+				 : -EINVAL;
 	}
-	if (err || v > 0x10ffff || (v >= 0xd800 && v < 0xe000) || ((c == 'x' || c <= '7') && v > 255))
+	if (err || v > 0x10ffff || (v >= 0xd800 && v < 0xe000) ||
+	    ((c == 'x' || c <= '7') && v > 255))
 		return -EINVAL;
 	if (c == 'u' || c == 'U')
 		utf8_add(out, len, v);
@@ -163,9 +166,10 @@ static struct str quoted(struct lex *l)
 	err = out ? copy_string(l, out, &len) : -ENOMEM;
 	l->pos++;
 	if (err)
-		l->why = err == -EINVAL ? "invalid escape in a string" :
-			 err == -ENODATA ? "string not terminated" : "out of memory";
-	return (struct str){ out, len };
+		l->why = err == -EINVAL	   ? "invalid escape in a string"
+			 : err == -ENODATA ? "string not terminated"
+					   : "out of memory";
+	return (struct str){out, len};
 }
 
 static struct str raw(struct lex *l)
@@ -177,7 +181,7 @@ static struct str raw(struct lex *l)
 	if (at_end(l))
 		l->why = "string not terminated";
 	l->pos++;
-	return (struct str){ l->text.p + from, l->pos - 1 - from };
+	return (struct str){l->text.p + from, l->pos - 1 - from};
 }
 
 /* --- numbers --- */
@@ -185,8 +189,9 @@ static const struct unit {
 	const char *name;
 	double ns;
 } units[] = {
-	{ "ns", 1 },   { "us", 1e3 },    { "µs", 1e3 },     { "μs", 1e3 },      { "ms", 1e6 },       { "s", 1e9 },
-	{ "m", 60e9 }, { "h", 3600e9 }, { "d", 86400e9 }, { "w", 7 * 86400e9 }, { "y", 365 * 86400e9 },
+    {"ns", 1},	    {"us", 1e3},	{"µs", 1e3},	      {"μs", 1e3},
+    {"ms", 1e6},    {"s", 1e9},		{"m", 60e9},	      {"h", 3600e9},
+    {"d", 86400e9}, {"w", 7 * 86400e9}, {"y", 365 * 86400e9},
 };
 
 static const struct unit *unit_of(struct str s)
@@ -211,7 +216,7 @@ static bool duration_of(const char *p, struct tval *ret)
 		if (end == p || !(isdigit((unsigned char)*p) || *p == '.'))
 			return false;
 		len = strcspn(end, "0123456789.");
-		u = unit_of((struct str){ end, len });
+		u = unit_of((struct str){end, len});
 		if (!u)
 			return false;
 		sum += n * u->ns;
@@ -219,7 +224,7 @@ static bool duration_of(const char *p, struct tval *ret)
 	}
 	if (sum >= 9223372036854775807.0)
 		return false;
-	*ret = (struct tval){ .type = TYPE_DURATION, .i = (int64_t)(sum + 0.5) };
+	*ret = (struct tval){.type = TYPE_DURATION, .i = (int64_t)(sum + 0.5)};
 	return true;
 }
 
@@ -258,7 +263,7 @@ static struct tval number(struct lex *l)
 		return v;
 	}
 	if (strspn(text, "0123456789.eE+-") == s.len) {
-		v = (struct tval){ .type = TYPE_FLOAT, .d = strtod(text, &end) };
+		v = (struct tval){.type = TYPE_FLOAT, .d = strtod(text, &end)};
 		l->why = *end ? l->why : NULL;
 		return v;
 	}
@@ -339,7 +344,7 @@ static struct str attr_name(struct lex *l)
 		else if (quoted_name(l, out, &len))
 			break;
 	}
-	return (struct str){ out, len };
+	return (struct str){out, len};
 }
 
 static struct str word(struct lex *l)
@@ -438,7 +443,7 @@ static void any_token(struct lex *l, struct token *t)
 
 struct token lex_next(struct lex *l)
 {
-	struct token t = { .kind = TOKEN_END };
+	struct token t = {.kind = TOKEN_END};
 
 	if (!l->why)
 		skip_space(l);

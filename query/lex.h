@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lex.h - TraceQL text as tokens, one at a time. Words are not told apart here: whether `count` is a
- * function, `server` a kind or `foo` an error is the parser's to say. Field names are one token
+/* lex.h - TraceQL text as tokens, one at a time. Words are not told apart here: whether `count` is
+ * a function, `server` a kind or `foo` an error is the parser's to say. Field names are one token
  * (`span."a b".c`, `event:name`), as what ends them depends on nothing else. */
 #ifndef WIRESPAN_QUERY_LEX_H
 #define WIRESPAN_QUERY_LEX_H
@@ -10,17 +10,17 @@
 
 enum token_kind {
 	TOKEN_END,
-	TOKEN_WORD,   /* text */
-	TOKEN_FIELD,  /* field: an attribute, or an intrinsic with scope */
-	TOKEN_VALUE,  /* value: string, number, duration */
-	TOKEN_OP,     /* op */
-	TOKEN_PUNCT,  /* punct: { } ( ) | , */
-	TOKEN_BAD,    /* lex.why says why */
+	TOKEN_WORD,  /* text */
+	TOKEN_FIELD, /* field: an attribute, or an intrinsic with scope */
+	TOKEN_VALUE, /* value: string, number, duration */
+	TOKEN_OP,    /* op */
+	TOKEN_PUNCT, /* punct: { } ( ) | , */
+	TOKEN_BAD,   /* lex.why says why */
 };
 
 struct token {
 	enum token_kind kind;
-	uint32_t at;     /* offset in the text */
+	uint32_t at;	 /* offset in the text */
 	struct str text; /* as written */
 	enum op op;
 	char punct;

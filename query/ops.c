@@ -8,71 +8,84 @@
 #include <math.h>
 #include <string.h>
 
-#define LOGIC(t, r)                                                                                \
-	{ .text = t, .prec = PREC_LOGIC, .boolean = true, .types = TYPES(TYPE_BOOL),               \
-	  .set_prec = SET_LOGIC, .rel = REL_UNION, .both = (r) }
+#define LOGIC(t)                                                                                   \
+	{                                                                                          \
+		.text = t, .prec = PREC_LOGIC, .boolean = true, .types = TYPES(TYPE_BOOL),         \
+		.set_prec = SET_LOGIC, .rel = REL_UNION                                            \
+	}
 #define COMPARE(t, ty, ...)                                                                        \
-	{ .text = t, .prec = PREC_COMPARE, .boolean = true, .types = (ty), __VA_ARGS__ }
-#define ARITH(t, p, ...) { .text = t, .prec = (p), .types = TYPES_NUMBER, __VA_ARGS__ }
-#define SETOP(t, r, ...) { .text = t, .set_prec = SET_RELATION, .rel = (r), __VA_ARGS__ }
+	{                                                                                          \
+		.text = t, .prec = PREC_COMPARE, .boolean = true, .types = (ty), __VA_ARGS__       \
+	}
+#define ARITH(t, p, ...)                                                                           \
+	{                                                                                          \
+		.text = t, .prec = (p), .types = TYPES_NUMBER, __VA_ARGS__                         \
+	}
+#define SETOP(t, r, ...)                                                                           \
+	{                                                                                          \
+		.text = t, .set_prec = SET_RELATION, .rel = (r), __VA_ARGS__                       \
+	}
 
 const struct op_row ops_table[OP_COUNT] = {
-	[OP_NONE] = { .text = "" },
-	[OP_OR] = LOGIC("||", false),
-	[OP_AND] = LOGIC("&&", true),
-	[OP_EQ] = COMPARE("=", TYPES_ANY),
-	[OP_NE] = COMPARE("!=", TYPES_ANY),
-	[OP_LT] = COMPARE("<", TYPES_ORDERED, .set_prec = SET_RELATION, .rel = REL_PARENT),
-	[OP_LE] = COMPARE("<=", TYPES_ORDERED),
-	[OP_GT] = COMPARE(">", TYPES_ORDERED, .set_prec = SET_RELATION, .rel = REL_CHILD),
-	[OP_GE] = COMPARE(">=", TYPES_ORDERED),
-	[OP_RE] = COMPARE("=~", TYPES(TYPE_STR)),
-	[OP_NRE] = COMPARE("!~", TYPES(TYPE_STR), .set_prec = SET_RELATION, .rel = REL_SIBLING,
-			   .negated = true),
-	[OP_ADD] = ARITH("+", PREC_ADD),
-	[OP_SUB] = ARITH("-", PREC_ADD),
-	[OP_NOT] = { .text = "!", .types = TYPES(TYPE_BOOL) },
-	[OP_MUL] = ARITH("*", PREC_MUL),
-	[OP_DIV] = ARITH("/", PREC_MUL),
-	[OP_MOD] = ARITH("%", PREC_MUL),
-	[OP_POW] = ARITH("^", PREC_POW, .right = true),
-	[OP_NEG] = { .text = "-", .types = TYPES_NUMBER },
-	[OP_DESCENDANT] = SETOP(">>", REL_DESCENDANT),
-	[OP_ANCESTOR] = SETOP("<<", REL_ANCESTOR),
-	[OP_SIBLING] = SETOP("~", REL_SIBLING),
-	[OP_NOT_CHILD] = SETOP("!>", REL_CHILD, .negated = true),
-	[OP_NOT_DESCENDANT] = SETOP("!>>", REL_DESCENDANT, .negated = true),
-	[OP_NOT_PARENT] = SETOP("!<", REL_PARENT, .negated = true),
-	[OP_NOT_ANCESTOR] = SETOP("!<<", REL_ANCESTOR, .negated = true),
-	[OP_BOTH_CHILD] = SETOP("&>", REL_CHILD, .both = true),
-	[OP_BOTH_DESCENDANT] = SETOP("&>>", REL_DESCENDANT, .both = true),
-	[OP_BOTH_PARENT] = SETOP("&<", REL_PARENT, .both = true),
-	[OP_BOTH_ANCESTOR] = SETOP("&<<", REL_ANCESTOR, .both = true),
-	[OP_BOTH_SIBLING] = SETOP("&~", REL_SIBLING, .both = true),
+    [OP_NONE] = {.text = ""},
+    [OP_OR] = LOGIC("||"),
+    [OP_AND] = LOGIC("&&"),
+    [OP_EQ] = COMPARE("=", TYPES_ANY),
+    [OP_NE] = COMPARE("!=", TYPES_ANY),
+    [OP_LT] = COMPARE("<", TYPES_ORDERED, .set_prec = SET_RELATION, .rel = REL_PARENT),
+    [OP_LE] = COMPARE("<=", TYPES_ORDERED),
+    [OP_GT] = COMPARE(">", TYPES_ORDERED, .set_prec = SET_RELATION, .rel = REL_CHILD),
+    [OP_GE] = COMPARE(">=", TYPES_ORDERED),
+    [OP_RE] = COMPARE("=~", TYPES(TYPE_STR)),
+    [OP_NRE] = COMPARE("!~", TYPES(TYPE_STR), .set_prec = SET_RELATION, .rel = REL_SIBLING,
+		       .negated = true),
+    [OP_ADD] = ARITH("+", PREC_ADD),
+    [OP_SUB] = ARITH("-", PREC_ADD),
+    [OP_NOT] = {.text = "!", .types = TYPES(TYPE_BOOL)},
+    [OP_MUL] = ARITH("*", PREC_MUL),
+    [OP_DIV] = ARITH("/", PREC_MUL),
+    [OP_MOD] = ARITH("%", PREC_MUL),
+    [OP_POW] = ARITH("^", PREC_POW, .right = true),
+    [OP_NEG] = {.text = "-", .types = TYPES_NUMBER},
+    [OP_DESCENDANT] = SETOP(">>", REL_DESCENDANT),
+    [OP_ANCESTOR] = SETOP("<<", REL_ANCESTOR),
+    [OP_SIBLING] = SETOP("~", REL_SIBLING),
+    [OP_NOT_CHILD] = SETOP("!>", REL_CHILD, .negated = true),
+    [OP_NOT_DESCENDANT] = SETOP("!>>", REL_DESCENDANT, .negated = true),
+    [OP_NOT_PARENT] = SETOP("!<", REL_PARENT, .negated = true),
+    [OP_NOT_ANCESTOR] = SETOP("!<<", REL_ANCESTOR, .negated = true),
+    [OP_BOTH_CHILD] = SETOP("&>", REL_CHILD, .both = true),
+    [OP_BOTH_DESCENDANT] = SETOP("&>>", REL_DESCENDANT, .both = true),
+    [OP_BOTH_PARENT] = SETOP("&<", REL_PARENT, .both = true),
+    [OP_BOTH_ANCESTOR] = SETOP("&<<", REL_ANCESTOR, .both = true),
+    [OP_BOTH_SIBLING] = SETOP("&~", REL_SIBLING, .both = true),
 };
 
-#define METRIC(n, i, a) { n, FUNC_METRIC, i, a, .groups = true }
+#define METRIC(n, i, a)                                                                            \
+	{                                                                                          \
+		n, FUNC_METRIC, i, a, .groups = true                                               \
+	}
 
 static const struct func funcs[] = {
-	{ "count", FUNC_AGGREGATE, FN_COUNT, ARGS_NONE, .leads = true },
-	{ "sum", FUNC_AGGREGATE, FN_SUM, ARGS_EXPR, .leads = true },
-	{ "avg", FUNC_AGGREGATE, FN_AVG, ARGS_EXPR, .leads = true },
-	{ "min", FUNC_AGGREGATE, FN_MIN, ARGS_EXPR, .leads = true },
-	{ "max", FUNC_AGGREGATE, FN_MAX, ARGS_EXPR, .leads = true },
-	{ "by", FUNC_BY, FN_BY, ARGS_EXPR, .leads = true },
-	{ "coalesce", FUNC_COALESCE, FN_COALESCE, ARGS_NONE, .leads = false },
-	{ "select", FUNC_SELECT, FN_SELECT, ARGS_FIELDS, .leads = true },
-	METRIC("rate", FN_RATE, ARGS_NONE),
-	METRIC("count_over_time", FN_COUNT_OT, ARGS_NONE),
-	METRIC("min_over_time", FN_MIN_OT, ARGS_FIELD),
-	METRIC("max_over_time", FN_MAX_OT, ARGS_FIELD),
-	METRIC("avg_over_time", FN_AVG_OT, ARGS_FIELD),
-	METRIC("sum_over_time", FN_SUM_OT, ARGS_FIELD),
-	METRIC("quantile_over_time", FN_QUANTILE_OT, ARGS_FIELD_NUMBERS),
-	METRIC("histogram_over_time", FN_HISTOGRAM_OT, ARGS_FIELD),
-	{ "compare", FUNC_METRIC, FN_COMPARE, ARGS_FILTER_INTS, .leads = false },
-	{ "topk", FUNC_RANK, FN_TOPK, ARGS_INT, .leads = false },
-	{ "bottomk", FUNC_RANK, FN_BOTTOMK, ARGS_INT, .leads = false },
+    {"count", FUNC_AGGREGATE, FN_COUNT, ARGS_NONE, .leads = true},
+    {"sum", FUNC_AGGREGATE, FN_SUM, ARGS_EXPR, .leads = true},
+    {"avg", FUNC_AGGREGATE, FN_AVG, ARGS_EXPR, .leads = true},
+    {"min", FUNC_AGGREGATE, FN_MIN, ARGS_EXPR, .leads = true},
+    {"max", FUNC_AGGREGATE, FN_MAX, ARGS_EXPR, .leads = true},
+    {"by", FUNC_BY, FN_BY, ARGS_EXPR, .leads = true},
+    {"coalesce", FUNC_COALESCE, FN_COALESCE, ARGS_NONE, .leads = false},
+    {"select", FUNC_SELECT, FN_SELECT, ARGS_FIELDS, .leads = true},
+    METRIC("rate", FN_RATE, ARGS_NONE),
+    METRIC("count_over_time", FN_COUNT_OT, ARGS_NONE),
+    METRIC("min_over_time", FN_MIN_OT, ARGS_FIELD),
+    METRIC("max_over_time", FN_MAX_OT, ARGS_FIELD),
+    METRIC("avg_over_time", FN_AVG_OT, ARGS_FIELD),
+    METRIC("sum_over_time", FN_SUM_OT, ARGS_FIELD),
+    METRIC("quantile_over_time", FN_QUANTILE_OT, ARGS_FIELD_NUMBERS),
+    METRIC("histogram_over_time", FN_HISTOGRAM_OT, ARGS_FIELD),
+    {"compare", FUNC_METRIC, FN_COMPARE, ARGS_FILTER_INTS, .leads = false},
+    {"topk", FUNC_RANK, FN_TOPK, ARGS_INT, .leads = false},
+    {"bottomk", FUNC_RANK, FN_BOTTOMK, ARGS_INT, .leads = false},
 };
 
 const struct func *ops_func(struct str name)
@@ -91,7 +104,8 @@ enum op ops_match(struct str text)
 	for (int op = OP_NONE + 1; op < OP_COUNT; op++) {
 		size_t len = strlen(ops_table[op].text);
 
-		if (op != OP_NEG && len > best_len && str_starts(text, str_of(ops_table[op].text))) {
+		if (op != OP_NEG && len > best_len &&
+		    str_starts(text, str_of(ops_table[op].text))) {
 			best = op;
 			best_len = len;
 		}
@@ -122,10 +136,10 @@ struct tval tval_of(const struct val *v)
 	case VAL_INT:
 		return TVAL_INT(v->i);
 	case VAL_DOUBLE:
-		return (struct tval){ .type = TYPE_FLOAT, .d = v->d };
+		return (struct tval){.type = TYPE_FLOAT, .d = v->d};
 	case VAL_ARRAY:
 		if (arr_is_uniform(v))
-			return (struct tval){ .type = TYPE_ARRAY, .arr = v };
+			return (struct tval){.type = TYPE_ARRAY, .arr = v};
 		return TVAL_NIL;
 	default:
 		return TVAL_NIL;
@@ -212,7 +226,8 @@ static bool compare_numbers(enum op op, const struct tval *l, const struct tval 
 /* Values of different types are neither equal nor unequal. */
 static bool comparable(const struct tval *l, const struct tval *r)
 {
-	return (tval_is_number(l) && tval_is_number(r)) || (l->type == r->type && l->type != TYPE_NIL);
+	return (tval_is_number(l) && tval_is_number(r)) ||
+	       (l->type == r->type && l->type != TYPE_NIL);
 }
 
 static bool compare_scalars(enum op op, const struct tval *l, const struct tval *r)
@@ -330,12 +345,12 @@ static int arith(enum op op, const struct tval *l, const struct tval *r, struct 
 	if (l->type == TYPE_FLOAT || r->type == TYPE_FLOAT) {
 		double d = float_arith(op, tval_number(l), tval_number(r));
 
-		*ret = (struct tval){ .type = TYPE_FLOAT, .d = d };
+		*ret = (struct tval){.type = TYPE_FLOAT, .d = d};
 		return 0;
 	}
 	err = int_arith(op, l->i, r->i, &i);
 	if (!err)
-		*ret = (struct tval){ .type = duration ? TYPE_DURATION : TYPE_INT, .i = i };
+		*ret = (struct tval){.type = duration ? TYPE_DURATION : TYPE_INT, .i = i};
 	return err;
 }
 

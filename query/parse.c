@@ -2,7 +2,8 @@
 /* parse.c - recursive descent from tokens to the tree of ast.h: the text as a whole and field
  * expressions; parse_pipe.c has the rest. Above each function stands its rule. Syntax only: types
  * are check.c's. Depth is counted on the way down (parentheses) and in the nodes (long chains of
- * operators), so that neither this recursion nor a later one over the tree can exhaust the stack. */
+ * operators), so that neither this recursion nor a later one over the tree can exhaust the stack.
+ */
 #include "query/parse_impl.h"
 #include "query/check.h"
 #include "query/text.h"
@@ -154,7 +155,7 @@ static struct expr *field(struct parser *p, const struct field_ref *f)
 
 static struct expr *word_expr(struct parser *p)
 {
-	struct field_ref f = { .intrinsic = fields_find(p->tok.text) };
+	struct field_ref f = {.intrinsic = fields_find(p->tok.text)};
 	struct tval v;
 
 	if (f.intrinsic)
@@ -279,7 +280,7 @@ static void hints(struct parser *p, struct tql *t)
 
 static void parser_init(struct parser *p, struct arena *a, struct str text, struct strbuf *why)
 {
-	*p = (struct parser){ .arena = a, .why = why };
+	*p = (struct parser){.arena = a, .why = why};
 	lex_init(&p->lex, text, a);
 	if (text.len > UINT32_MAX / 2)
 		parser_fail(p, 0, "the query is too long", STR(""));
@@ -291,7 +292,7 @@ int parse_query(struct arena *a, struct str text, struct tql *ret, struct strbuf
 {
 	struct parser p;
 
-	*ret = (struct tql){ .text = text };
+	*ret = (struct tql){.text = text};
 	parser_init(&p, a, text, why);
 	if (!p.err)
 		ret->pipe = parser_pipeline(&p);

@@ -6,7 +6,8 @@
 
 #include "query/ast.h"
 
-/* 0; -EINVAL with a sentence in why; -ERANGE: the arena's limit. Either way re_free(ret->regexes). */
+/* 0; -EINVAL with a sentence in why; -ERANGE: the arena's limit. Either way re_free(ret->regexes).
+ */
 int parse_query(struct arena *a, struct str text, struct tql *ret, struct strbuf *why);
 /* One field alone, as the tag endpoints have it. */
 int parse_field(struct arena *a, struct str text, struct field_ref *ret, struct strbuf *why);

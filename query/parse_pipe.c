@@ -98,7 +98,8 @@ static struct stage *set_expr(struct parser *p, int min_prec)
 		parser_next(p);
 		r = set_expr(p, ops_table[op].set_prec + 1);
 		if (r && (is_metrics(r) || !operands_fit(l, r)))
-			return parser_fail(p, at, "operands are not both span sets:", str_of(ops_table[op].text));
+			return parser_fail(
+			    p, at, "operands are not both span sets:", str_of(ops_table[op].text));
 		l = join(p, STAGE_SETOP, op, l, r);
 	}
 	return p->err ? NULL : l;
@@ -238,9 +239,9 @@ static bool groups(struct parser *p, struct stage *s)
 static enum stage_kind kind_of(const struct func *f)
 {
 	static const enum stage_kind kinds[] = {
-		[FUNC_AGGREGATE] = STAGE_SCALAR, [FUNC_BY] = STAGE_BY,
-		[FUNC_COALESCE] = STAGE_COALESCE, [FUNC_SELECT] = STAGE_SELECT,
-		[FUNC_METRIC] = STAGE_METRIC,     [FUNC_RANK] = STAGE_RANK,
+	    [FUNC_AGGREGATE] = STAGE_SCALAR,  [FUNC_BY] = STAGE_BY,
+	    [FUNC_COALESCE] = STAGE_COALESCE, [FUNC_SELECT] = STAGE_SELECT,
+	    [FUNC_METRIC] = STAGE_METRIC,     [FUNC_RANK] = STAGE_RANK,
 	};
 
 	return kinds[f->kind];
@@ -298,13 +299,16 @@ static bool stages(struct parser *p, struct stage *last)
 {
 	uint32_t cnt = 0;
 
-	for (last = series_filters(p, last); last && parser_at(p, '|'); last = series_filters(p, last)) {
+	for (last = series_filters(p, last); last && parser_at(p, '|');
+	     last = series_filters(p, last)) {
 		struct token bar = p->tok;
 		struct stage *s;
 
 		parser_next(p);
-		s = parser_at(p, '{') || parser_at(p, '(') ? set_expr(p, SET_LOGIC) : call(p, false);
-		if (s && (!follows(last, s) || s->piped || is_metrics(s) != (s->kind >= STAGE_METRIC)))
+		s = parser_at(p, '{') || parser_at(p, '(') ? set_expr(p, SET_LOGIC)
+							   : call(p, false);
+		if (s &&
+		    (!follows(last, s) || s->piped || is_metrics(s) != (s->kind >= STAGE_METRIC)))
 			return parser_fail(p, bar.at, "this stage cannot stand here", STR(""));
 		if (++cnt > AST_MAX_DEPTH)
 			return parser_fail(p, bar.at, "too many stages", STR(""));
@@ -341,7 +345,8 @@ static struct stage *math(struct parser *p, struct stage *l, int min_prec)
 		enum op op = p->tok.op;
 		struct stage *r;
 
-		if (row->prec < min_prec || (row->prec != PREC_ADD && row->prec != PREC_MUL) || op == OP_MOD)
+		if (row->prec < min_prec || (row->prec != PREC_ADD && row->prec != PREC_MUL) ||
+		    op == OP_MOD)
 			break;
 		parser_next(p);
 		r = math_operand(p);
@@ -374,4 +379,3 @@ struct stage *parser_pipeline(struct parser *p)
 		if (!last->next)
 			return stages(p, last) ? s : NULL;
 }
-

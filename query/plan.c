@@ -2,8 +2,8 @@
 /* plan.c - finds candidate traces: walks the spans of the range, newest stored first, asks the
  * filters of the first stage about each span alone, and loads each trace that has a promising span
  * once, whole. A trace is judged by its own start and end, so the walk reaches a little beyond the
- * range on both sides; what of a trace lies further away than that, in partitions that the read does
- * not have, is not seen. */
+ * range on both sides; what of a trace lies further away than that, in partitions that the read
+ * does not have, is not seen. */
 #include "query/plan.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@ struct seen {
 	uint8_t (*ids)[16];
 	bool *used;
 	uint32_t cap, cnt; /* cap: a power of two */
-	uint64_t seed;     /* so that nobody can choose ids that collide */
+	uint64_t seed;	   /* so that nobody can choose ids that collide */
 };
 
 static uint32_t id_hash(const uint8_t id[16], uint64_t seed)
@@ -189,7 +189,7 @@ static int walk(struct walk *w, store_span_fn *fn)
 
 int plan_traces(struct plan *p, plan_trace_fn *fn, void *arg)
 {
-	struct walk w = { .plan = p, .trace_fn = fn, .arg = arg };
+	struct walk w = {.plan = p, .trace_fn = fn, .arg = arg};
 
 	eval_init(&w.probe, p->q, p->tql);
 	w.seen.arena = &p->q->arena;
@@ -199,7 +199,7 @@ int plan_traces(struct plan *p, plan_trace_fn *fn, void *arg)
 
 int plan_spans(struct plan *p, plan_span_fn *fn, void *arg)
 {
-	struct walk w = { .plan = p, .span_fn = fn, .arg = arg };
+	struct walk w = {.plan = p, .span_fn = fn, .arg = arg};
 
 	return walk(&w, on_span);
 }

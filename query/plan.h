@@ -8,7 +8,7 @@
 struct plan {
 	struct query *q;
 	const struct tql *tql;
-	uint64_t from_ns, to_ns; /* traces that overlap it, inclusive */
+	uint64_t from_ns, to_ns;		   /* traces that overlap it, inclusive */
 	uint64_t inspected_spans, inspected_bytes; /* so far */
 };
 

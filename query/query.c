@@ -67,8 +67,10 @@ int query_fail(struct query *q, int err, const char *fmt, ...)
 
 int query_fail_memory(struct query *q)
 {
-	return query_fail(q, -ERANGE, "the query needs more than the %zu MiB of memory it may have: "
-			  "narrow the time range, the filter or the limit", q->limits.memory >> 20);
+	return query_fail(q, -ERANGE,
+			  "the query needs more than the %zu MiB of memory it may have: "
+			  "narrow the time range, the filter or the limit",
+			  q->limits.memory >> 20);
 }
 
 int query_poll(struct query *q)
@@ -78,8 +80,10 @@ int query_poll(struct query *q)
 	if (q->limits.gone && q->limits.gone(q->limits.gone_arg))
 		return query_fail(q, -ECANCELED, "the client has gone");
 	if (clock_mono_ns() > q->deadline_ns)
-		return query_fail(q, -ETIMEDOUT, "the query ran longer than %u ms: narrow the time "
-				  "range or the filter", q->limits.timeout_ms);
+		return query_fail(q, -ETIMEDOUT,
+				  "the query ran longer than %u ms: narrow the time "
+				  "range or the filter",
+				  q->limits.timeout_ms);
 	return 0;
 }
 

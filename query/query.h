@@ -5,7 +5,8 @@
  *
  * Errors: 0; -EINVAL the question is wrong (the sentence says where; HTTP 400); -ERANGE a limit was
  * reached (the sentence says which; HTTP 400); -ETIMEDOUT it ran too long; -ECANCELED the asker has
- * gone; others: the store failed. */
+ * gone; -EDOM it divides an integer by zero (HTTP 500, as Tempo); others: the store failed. A struct
+ * query answers one question. */
 #ifndef WIRESPAN_QUERY_H
 #define WIRESPAN_QUERY_H
 
@@ -46,8 +47,8 @@ struct search_params {
 };
 
 struct search_span {
-	const struct span *span;
-	bool show_name;     /* the query names it */
+	const struct span *span; /* without attributes, events, links, resource and scope */
+	bool show_name;     /* the query names it, and the name is what it asks for */
 	struct attrs attrs; /* what the query names and this span has; keys without scope */
 };
 

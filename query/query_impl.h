@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* query_impl.h - struct query, for this folder alone: memory, limits and the sentence of the error. */
+/* query_impl.h - struct query, for this folder alone: memory, limits and the sentence of the error.
+ */
 #ifndef WIRESPAN_QUERY_IMPL_H
 #define WIRESPAN_QUERY_IMPL_H
 

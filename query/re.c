@@ -11,7 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MATCH_LIMIT = 300000, PATTERN_MAX = 4096, JIT_STACK_MIN = 32 << 10, JIT_STACK_MAX = 512 << 10 };
+enum {
+	MATCH_LIMIT = 300000,
+	PATTERN_MAX = 4096,
+	JIT_STACK_MIN = 32 << 10,
+	JIT_STACK_MAX = 512 << 10
+};
 
 struct re {
 	struct re *next;
@@ -46,7 +51,8 @@ static bool escape_is_re2(char c)
 /* Behind a quantifier only ? may follow (lazy). */
 static bool quantifier_is_re2(const char *p, const char *start)
 {
-	return *p != '+' || p == start || !strchr("*+?}", p[-1]) || (p - start > 1 && p[-2] == '\\');
+	return *p != '+' || p == start || !strchr("*+?}", p[-1]) ||
+	       (p - start > 1 && p[-2] == '\\');
 }
 
 static bool pattern_is_re2(struct str s)
@@ -75,9 +81,9 @@ static bool pattern_is_re2(struct str s)
 
 static pcre2_code *code_new(struct str pattern)
 {
-	uint32_t options = PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOTALL | PCRE2_DOLLAR_ENDONLY |
-			   PCRE2_NEVER_BACKSLASH_C | PCRE2_MATCH_INVALID_UTF | PCRE2_UTF |
-			   PCRE2_DUPNAMES;
+	uint32_t options = PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOTALL |
+			   PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C |
+			   PCRE2_MATCH_INVALID_UTF | PCRE2_UTF | PCRE2_DUPNAMES;
 	int code;
 	size_t at;
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* search.c - query_search: candidate traces from plan.c, the answer for each from eval and show, the
- * best `limit` of them kept. Any traces will do unless the query wants the most recent ones: then a
- * heap holds the newest so far. What is kept is copied to the query's arena, as the trace it comes
- * from is gone with the next one; of a span its own fields stay, its attributes, events and links
- * do not. */
+/* search.c - query_search: candidate traces from plan.c, the answer for each from eval and show,
+ * the best `limit` of them kept. Any traces will do unless the query wants the most recent ones:
+ * then a heap holds the newest so far. What is kept is copied to the query's arena, as the trace it
+ * comes from is gone with the next one; of a span its own fields stay, its attributes, events and
+ * links do not. */
 #include "query/search.h"
 #include "query/plan.h"
 
@@ -46,8 +46,9 @@ static int services(struct eval *e, struct search_trace *ret)
 	if (!all)
 		return query_fail_memory(e->q);
 	for (uint32_t i = 0; i < t->cnt; i++)
-		all[i] = (struct search_service){ .name = span_service(&t->spans[i]), .spans = 1,
-						  .errors = t->spans[i].status == STATUS_ERROR };
+		all[i] = (struct search_service){.name = span_service(&t->spans[i]),
+						 .spans = 1,
+						 .errors = t->spans[i].status == STATUS_ERROR};
 	ret->service_cnt = services_merge(all, t->cnt);
 	ret->services = arena_array(&e->q->arena, struct search_service, ret->service_cnt);
 	if (!ret->services)
@@ -65,7 +66,7 @@ static const struct span *span_copy(struct arena *a, const struct span *sp)
 	if (!copy)
 		return NULL;
 	*copy = *sp;
-	copy->attrs = (struct attrs){ 0 };
+	copy->attrs = (struct attrs){0};
 	copy->event_cnt = copy->link_cnt = 0;
 	copy->events = NULL;
 	copy->links = NULL;
@@ -90,8 +91,8 @@ static int set_attrs(struct eval *e, const struct attrs *from, struct attrs *ret
 	return err ? query_fail_memory(e->q) : 0;
 }
 
-static int set_copy(struct eval *e, const struct show *show, const struct span_set *s, uint32_t spss,
-		    struct search_set *ret)
+static int set_copy(struct eval *e, const struct show *show, const struct span_set *s,
+		    uint32_t spss, struct search_set *ret)
 {
 	uint32_t cnt = s->cnt < spss ? s->cnt : spss;
 	int err = set_attrs(e, &s->attrs, &ret->attrs);
@@ -125,9 +126,11 @@ static int sets(struct eval *e, const struct show *show, const struct span_set *
 
 static void head(const struct trace *t, struct search_trace *ret)
 {
-	*ret = (struct search_trace){ .root_service = t->root_service, .root_name = t->root_name,
-				      .has_root = t->root, .start_ns = t->start_ns,
-				      .end_ns = t->end_ns };
+	*ret = (struct search_trace){.root_service = t->root_service,
+				     .root_name = t->root_name,
+				     .has_root = t->root,
+				     .start_ns = t->start_ns,
+				     .end_ns = t->end_ns};
 	memcpy(ret->trace_id, t->spans[0].trace_id, sizeof(ret->trace_id));
 }
 
@@ -248,8 +251,10 @@ static int begin(struct query *q, const struct search_params *p, struct tql *t, 
 		return err;
 	if (t->metrics)
 		return query_fail(q, -EINVAL, "metrics queries are not supported yet");
-	*s = (struct search){ .p = p, .most_recent = t->most_recent,
-			      .limit = p->limit ?: DEFAULT_LIMIT, .spss = p->spss ?: DEFAULT_SPSS };
+	*s = (struct search){.p = p,
+			     .most_recent = t->most_recent,
+			     .limit = p->limit ?: DEFAULT_LIMIT,
+			     .spss = p->spss ?: DEFAULT_SPSS};
 	if (p->q.len) {
 		s->show = show_new(&q->arena, t);
 		err = s->show ? 0 : query_fail_memory(q);
@@ -260,7 +265,7 @@ static int begin(struct query *q, const struct search_params *p, struct tql *t, 
 
 int query_search(struct query *q, const struct search_params *p, struct search_result *ret)
 {
-	struct plan plan = { .q = q, .from_ns = p->from_ns, .to_ns = p->to_ns };
+	struct plan plan = {.q = q, .from_ns = p->from_ns, .to_ns = p->to_ns};
 	struct search s;
 	struct tql t;
 	int err = begin(q, p, &t, &s);
@@ -271,8 +276,9 @@ int query_search(struct query *q, const struct search_params *p, struct search_r
 		return err;
 	if (s.cnt)
 		qsort(s.at, s.cnt, sizeof(*s.at), newest_first);
-	*ret = (struct search_result){ .traces = s.at, .cnt = s.cnt,
-				       .inspected_spans = plan.inspected_spans,
-				       .inspected_bytes = plan.inspected_bytes };
+	*ret = (struct search_result){.traces = s.at,
+				      .cnt = s.cnt,
+				      .inspected_spans = plan.inspected_spans,
+				      .inspected_bytes = plan.inspected_bytes};
 	return 0;
 }

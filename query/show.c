@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* show.c - the attributes of a span in a search result. A field that the query compares with a
- * literal is listed where the comparison is true (`= nil` then lists "nil"); a field that it selects,
- * groups by, aggregates, computes with or compares with another field is listed wherever it has a
- * value, and then so are the other attributes of its scope that the filters name. Of an array the
- * elements are listed for which a comparison is true. So comparisons are asked again here, for the
- * few spans that are returned. Called by search.c. */
+ * literal is listed where the comparison is true (`= nil` then lists "nil"); a field that it
+ * selects, groups by, aggregates, computes with or compares with another field is listed wherever
+ * it has a value, and then so are the other attributes of its scope that the filters name. Of an
+ * array the elements are listed for which a comparison is true. So comparisons are asked again
+ * here, for the few spans that are returned. Called by search.c. */
 #include "query/show.h"
 #include "query/text.h"
 
@@ -28,7 +28,7 @@ struct show {
 	uint32_t cnt;
 	struct arena *arena;
 	bool whole_scope[ATTR_SCOPE_COUNT]; /* a filter names one without a literal */
-	bool full; /* no memory */
+	bool full;			    /* no memory */
 };
 
 /* --- what the query names --- */
@@ -201,7 +201,8 @@ static struct tval narrowed(const struct shown *x, struct eval *e, const struct 
 	return tval_of(list->cnt == 1 ? list->elems : list);
 }
 
-static struct tval nth_at(const struct shown *x, struct eval *e, uint32_t i, uint32_t n, bool always)
+static struct tval nth_at(const struct shown *x, struct eval *e, uint32_t i, uint32_t n,
+			  bool always)
 {
 	struct tval v = field_get(&x->field, &e->trace, i, n);
 

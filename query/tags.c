@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tags.c - the names of attributes and the values of one field, for editors and drop-down lists.
- * Both are sets of (type, text) that are collected, sorted and cut; for names the type is the scope.
- * Where a list is the same for every store (intrinsics, statuses, kinds) nothing is read. A filter
- * that cannot be understood is no filter: it comes from an editor in which somebody is typing. */
+ * Both are sets of (type, text) that are collected, sorted and cut; for names the type is the
+ * scope. Where a list is the same for every store (intrinsics, statuses, kinds) nothing is read. A
+ * filter that cannot be understood is no filter: it comes from an editor in which somebody is
+ * typing. */
 #include "query/parse.h"
 #include "query/plan.h"
 #include "query/text.h"
@@ -17,9 +18,9 @@ static const char INTRINSIC[] = "intrinsic";
 struct pairs {
 	struct query *q;
 	struct tag_value *slots; /* type NULL: free */
-	uint32_t cap, cnt;       /* cap: a power of two */
-	uint32_t limit;          /* 0: none */
-	uint64_t seed;           /* so that nobody can choose texts that collide */
+	uint32_t cap, cnt;	 /* cap: a power of two */
+	uint32_t limit;		 /* 0: none */
+	uint64_t seed;		 /* so that nobody can choose texts that collide */
 };
 
 static uint32_t pair_hash(const struct pairs *p, const char *type, struct str text)
@@ -96,7 +97,7 @@ static void pairs_sort(struct pairs *p)
 
 static void pairs_init(struct pairs *p, struct query *q)
 {
-	*p = (struct pairs){ .q = q, .seed = clock_mono_ns() | 1 };
+	*p = (struct pairs){.q = q, .seed = clock_mono_ns() | 1};
 }
 
 /* --- the spans to look at --- */
@@ -105,21 +106,21 @@ struct look {
 	const struct tag_params *params;
 	struct tql tql;
 	const struct expr *filter; /* NULL: every span */
-	bool whole;                /* has to load traces */
+	bool whole;		   /* has to load traces */
 	struct eval eval;
 	int (*fn)(struct look *l, uint32_t i); /* span i of eval.trace */
 	struct pairs pairs;
-	struct field_ref field;    /* values */
-	enum attr_scope scope;     /* names; ATTR_ANY: all */
+	struct field_ref field; /* values */
+	enum attr_scope scope;	/* names; ATTR_ANY: all */
 };
 
 static void look_begin(struct look *l, struct query *q, const struct tag_params *p)
 {
-	*l = (struct look){ .q = q, .params = p };
+	*l = (struct look){.q = q, .params = p};
 	pairs_init(&l->pairs, q);
 	if (p->q.len && query_parse(q, p->q, &l->tql)) {
 		query_fail(q, 0, "%s", "");
-		l->tql = (struct tql){ 0 };
+		l->tql = (struct tql){0};
 	}
 	if (l->tql.pipe && l->tql.pipe->kind == STAGE_FILTER && !l->tql.pipe->next)
 		l->filter = l->tql.pipe->expr;
@@ -162,7 +163,7 @@ static int on_span(void *arg, const struct span *sp)
 
 static int look(struct look *l)
 {
-	struct plan p = { .q = l->q, .from_ns = l->params->from_ns, .to_ns = l->params->to_ns };
+	struct plan p = {.q = l->q, .from_ns = l->params->from_ns, .to_ns = l->params->to_ns};
 
 	eval_init(&l->eval, l->q, &l->tql);
 	p.tql = l->filter ? &l->tql : NULL;
@@ -205,11 +206,11 @@ static int one_is_enough(struct look *l, uint32_t i)
 static int on_key(void *arg, enum tag_scope scope, struct str key)
 {
 	static const enum attr_scope scopes[TAG_SCOPE_COUNT] = {
-		[TAG_SPAN] = ATTR_SPAN, [TAG_RESOURCE] = ATTR_RESOURCE, [TAG_EVENT] = ATTR_EVENT,
-		[TAG_LINK] = ATTR_LINK, [TAG_SCOPE] = ATTR_SCOPE,
+	    [TAG_SPAN] = ATTR_SPAN, [TAG_RESOURCE] = ATTR_RESOURCE, [TAG_EVENT] = ATTR_EVENT,
+	    [TAG_LINK] = ATTR_LINK, [TAG_SCOPE] = ATTR_SCOPE,
 	};
-	struct attr attr = { .key = key };
-	struct attrs one = { .at = &attr, .cnt = 1 };
+	struct attr attr = {.key = key};
+	struct attrs one = {.at = &attr, .cnt = 1};
 
 	return add_keys(arg, scopes[scope], &one);
 }
@@ -248,7 +249,7 @@ static int scopes_of(struct look *l, struct tag_names *ret)
 	const struct pairs *p = &l->pairs;
 	uint32_t limit = l->params->limit ?: UINT32_MAX;
 
-	*ret = (struct tag_names){ 0 };
+	*ret = (struct tag_names){0};
 	for (uint32_t i = 0; i < p->cnt; i++) {
 		struct tag_scope_names *s = ret->cnt ? &ret->scopes[ret->cnt - 1] : NULL;
 
@@ -305,9 +306,9 @@ int query_tag_names(struct query *q, const struct tag_params *p, struct tag_name
 static int add_value(struct look *l, const struct tval *v)
 {
 	static const char *const types[] = {
-		[TYPE_STR] = "string", [TYPE_INT] = "int", [TYPE_FLOAT] = "float",
-		[TYPE_BOOL] = "bool", [TYPE_DURATION] = "duration",
-		[TYPE_STATUS] = "keyword", [TYPE_KIND] = "keyword",
+	    [TYPE_STR] = "string",   [TYPE_INT] = "int",	   [TYPE_FLOAT] = "float",
+	    [TYPE_BOOL] = "bool",    [TYPE_DURATION] = "duration", [TYPE_STATUS] = "keyword",
+	    [TYPE_KIND] = "keyword",
 	};
 	int rc = 0;
 
@@ -354,7 +355,7 @@ static int values_of_span(struct look *l, uint32_t i)
 /* Statuses and kinds: all there are. */
 static int add_keywords(struct look *l, enum tql_type type)
 {
-	struct tval v = { .type = type };
+	struct tval v = {.type = type};
 	int err = 0;
 
 	for (; !err && *(type == TYPE_STATUS ? text_status(v.i) : text_kind(v.i)); v.i++)
@@ -401,6 +402,6 @@ int query_tag_values(struct query *q, const struct tag_params *p, struct tag_val
 	if (err)
 		return err;
 	pairs_sort(&l.pairs);
-	*ret = (struct tag_values){ .at = l.pairs.slots, .cnt = l.pairs.cnt };
+	*ret = (struct tag_values){.at = l.pairs.slots, .cnt = l.pairs.cnt};
 	return 0;
 }

@@ -11,14 +11,14 @@
 #include <string.h>
 
 static const char *const kinds[] = {
-	[KIND_UNSPECIFIED] = "unspecified", [KIND_INTERNAL] = "internal", [KIND_SERVER] = "server",
-	[KIND_CLIENT] = "client",           [KIND_PRODUCER] = "producer", [KIND_CONSUMER] = "consumer",
+    [KIND_UNSPECIFIED] = "unspecified", [KIND_INTERNAL] = "internal", [KIND_SERVER] = "server",
+    [KIND_CLIENT] = "client",		[KIND_PRODUCER] = "producer", [KIND_CONSUMER] = "consumer",
 };
 
 static const char *const statuses[] = {
-	[STATUS_UNSET] = "unset",
-	[STATUS_OK] = "ok",
-	[STATUS_ERROR] = "error",
+    [STATUS_UNSET] = "unset",
+    [STATUS_OK] = "ok",
+    [STATUS_ERROR] = "error",
 };
 
 const char *text_kind(int64_t kind)
@@ -41,9 +41,9 @@ static int find(const char *const *names, size_t cnt, struct str word)
 
 int text_word(struct str word, struct tval *ret)
 {
-	static const char *const names[] = { "nil", "true", "false", "minInt", "maxInt" };
-	const struct tval values[] = { TVAL_NIL, TVAL_BOOL(true), TVAL_BOOL(false),
-				       TVAL_INT(INT64_MIN), TVAL_INT(INT64_MAX) };
+	static const char *const names[] = {"nil", "true", "false", "minInt", "maxInt"};
+	const struct tval values[] = {TVAL_NIL, TVAL_BOOL(true), TVAL_BOOL(false),
+				      TVAL_INT(INT64_MIN), TVAL_INT(INT64_MAX)};
 	int i = find(names, ARRAY_SIZE(names), word);
 
 	if (i >= 0) {
@@ -52,13 +52,13 @@ int text_word(struct str word, struct tval *ret)
 	}
 	i = find(statuses, ARRAY_SIZE(statuses), word);
 	if (i >= 0) {
-		*ret = (struct tval){ .type = TYPE_STATUS, .i = i };
+		*ret = (struct tval){.type = TYPE_STATUS, .i = i};
 		return 0;
 	}
 	i = find(kinds, ARRAY_SIZE(kinds), word);
 	if (i < 0)
 		return -EINVAL;
-	*ret = (struct tval){ .type = TYPE_KIND, .i = i };
+	*ret = (struct tval){.type = TYPE_KIND, .i = i};
 	return 0;
 }
 
@@ -180,15 +180,15 @@ struct val text_val(struct arena *a, const struct tval *v)
 {
 	switch (v->type) {
 	case TYPE_INT:
-		return (struct val){ .type = VAL_INT, .i = v->i };
+		return (struct val){.type = VAL_INT, .i = v->i};
 	case TYPE_FLOAT:
-		return (struct val){ .type = VAL_DOUBLE, .d = v->d };
+		return (struct val){.type = VAL_DOUBLE, .d = v->d};
 	case TYPE_BOOL:
-		return (struct val){ .type = VAL_BOOL, .b = v->b };
+		return (struct val){.type = VAL_BOOL, .b = v->b};
 	case TYPE_ARRAY:
 		return *v->arr;
 	default:
-		return (struct val){ .type = VAL_STR, .str = text_value(a, v) };
+		return (struct val){.type = VAL_STR, .str = text_value(a, v)};
 	}
 }
 

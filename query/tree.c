@@ -2,8 +2,8 @@
 /* tree.c - builds the tree of a trace in linear time without recursion: parent ids come from
  * strangers, so there may be no root, many, circles, and spans that are their own parents. A span
  * whose parent was not received is the top of its own tree: unlike Tempo, which then knows no
- * relations at all, relations hold inside such a tree, since with a root on another node that is the
- * usual case. It is no root, though: its nestedSetParent is 0, not -1. */
+ * relations at all, relations hold inside such a tree, since with a root on another node that is
+ * the usual case. It is no root, though: its nestedSetParent is 0, not -1. */
 #include "query/tree.h"
 
 #include <string.h>
@@ -18,7 +18,7 @@ struct build {
 	const struct span *spans;
 	struct slot *slots; /* by span id; for each id one chain by probing */
 	uint32_t mask;
-	uint64_t seed; /* so that nobody can choose ids that collide */
+	uint64_t seed;		   /* so that nobody can choose ids that collide */
 	uint32_t *first, *sibling; /* children as lists, in the trace's order */
 };
 
@@ -50,7 +50,7 @@ static void index_spans(struct build *b)
 			struct slot *s = &b->slots[h & b->mask];
 
 			if (!s->span) {
-				*s = (struct slot){ id, i + 1 };
+				*s = (struct slot){id, i + 1};
 				break;
 			}
 			same += s->id == id;
@@ -90,7 +90,8 @@ static uint32_t shared_parent(const struct build *b, uint32_t child)
 
 		if (!s->span)
 			return TREE_NONE;
-		if (s->id == id && s->span - 1 != child && b->spans[s->span - 1].kind == KIND_CLIENT)
+		if (s->id == id && s->span - 1 != child &&
+		    b->spans[s->span - 1].kind == KIND_CLIENT)
 			return s->span - 1;
 	}
 }
@@ -128,7 +129,7 @@ static void name_families(struct build *b)
 			struct slot *s = &b->slots[h & b->mask];
 
 			if (!s->span)
-				*s = (struct slot){ id, i + 1 };
+				*s = (struct slot){id, i + 1};
 			if (s->id == id) {
 				n->family = b->t->cnt + s->span - 1;
 				break;
@@ -182,7 +183,7 @@ static bool build_alloc(struct build *b, struct arena *a, uint32_t cnt)
 
 struct tree *tree_new(struct arena *a, const struct span *spans, uint32_t cnt)
 {
-	struct build b = { .spans = spans, .t = arena_new(a, struct tree), .seed = clock_mono_ns() };
+	struct build b = {.spans = spans, .t = arena_new(a, struct tree), .seed = clock_mono_ns()};
 	uint32_t next = 0;
 
 	if (!b.t || !build_alloc(&b, a, cnt))

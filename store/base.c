@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* base.c - what base.h promises: must, str, arena, strbuf, log, clock, hex.
  *
- * Everything here is plain memory and one write(2) for a log line; nothing takes a lock, so an arena
- * or a strbuf belongs to one thread at a time. Called by everybody. The invariants: memory from an
- * arena is zeroed even when its block was used before, a strbuf is NUL-terminated at p[len] even
- * before its first byte, and a log line holds no control characters, whatever was put into it (it
- * ends on terminals and may quote what strangers sent). */
+ * Everything here is plain memory and one write(2) for a log line; nothing takes a lock, so an
+ * arena or a strbuf belongs to one thread at a time. Called by everybody. The invariants: memory
+ * from an arena is zeroed even when its block was used before, a strbuf is NUL-terminated at p[len]
+ * even before its first byte, and a log line holds no control characters, whatever was put into it
+ * (it ends on terminals and may quote what strangers sent). */
 #include "store/base.h"
 
 #include <errno.h>

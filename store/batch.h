@@ -13,7 +13,7 @@ enum { BATCH_SHARED = 64, BATCH_STRINGS = 512 };
 struct batch_span {
 	struct span span;
 	uint64_t part_ns; /* where it goes: set by each try to commit */
-	bool is_done; /* committed already, when another partition's commit failed */
+	bool is_done;	  /* committed already, when another partition's commit failed */
 };
 
 struct batch {

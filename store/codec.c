@@ -117,8 +117,7 @@ static struct str dict_string(struct piece *pc, uint64_t id)
 	if (id >= d->caps[DICT_STRING])
 		d->strings = cache_grown(d->strings, &d->caps[DICT_STRING], (uint32_t)id,
 					 sizeof(*d->strings));
-	if (!d->strings[id].p &&
-	    d->get(d->arg, DICT_STRING, (uint32_t)id, &d->strings[id]) != 0) {
+	if (!d->strings[id].p && d->get(d->arg, DICT_STRING, (uint32_t)id, &d->strings[id]) != 0) {
 		pc->r.bad = true;
 		return STR("");
 	}
@@ -146,8 +145,8 @@ static const void *dict_entry(struct piece *pc, enum dict_kind kind, uint64_t id
 		return NULL;
 	}
 	if (id >= d->caps[kind])
-		d->others[kind] = cache_grown(d->others[kind], &d->caps[kind], (uint32_t)id,
-					      sizeof(void *));
+		d->others[kind] =
+		    cache_grown(d->others[kind], &d->caps[kind], (uint32_t)id, sizeof(void *));
 	d->others[kind][id] = (void *)p;
 	return p;
 }
@@ -284,8 +283,7 @@ static const void *shape_entry(struct decoder *d, struct str bytes)
 
 	piece_init(&pc, d, &d->own, bytes);
 	while (sh && reader_left(&pc.r) > 0)
-		sh->at[sh->cnt++] =
-			dict_entry(&pc, DICT_FIELD, get_varint32(&pc.r), field_entry);
+		sh->at[sh->cnt++] = dict_entry(&pc, DICT_FIELD, get_varint32(&pc.r), field_entry);
 	return sh && piece_err(&pc) == 0 ? sh : NULL;
 }
 

@@ -18,7 +18,7 @@ enum { DICT_NO_ID = UINT32_MAX };
 /* Whose value a string is: a field id, or one of these. */
 enum dict_owner {
 	OWNER_NAME = DICT_OTHERS_MAX,
-	OWNER_KEY, /* keys that are not fields: in kvlists, or for want of room */
+	OWNER_KEY,  /* keys that are not fields: in kvlists, or for want of room */
 	OWNER_TEXT, /* everything else */
 	OWNER_COUNT,
 };
@@ -73,6 +73,7 @@ int decode_chunk(struct decoder *d, struct arena *a, struct str chunk, struct sp
 /* NULL: too short to be a chunk. */
 const uint8_t *chunk_trace_id(struct str chunk);
 /* The parts of a FIELD dictionary entry: 0 or -EUCLEAN. */
-int field_parse(struct str entry, enum tag_scope *ret_scope, uint8_t *ret_type, struct str *ret_key);
+int field_parse(struct str entry, enum tag_scope *ret_scope, uint8_t *ret_type,
+		struct str *ret_key);
 
 #endif

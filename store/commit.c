@@ -1,18 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* commit.c - a batch becomes transactions: which partition each span goes to, spans of one trace side
- * by side, chunks, index, dictionary, meta row, all of a partition in one commit.
+/* commit.c - a batch becomes transactions: which partition each span goes to, spans of one trace
+ * side by side, chunks, index, dictionary, meta row, all of a partition in one commit.
  *
  * Runs in the committer's thread alone, which is the only writer. It neither waits nor tries again
- * (append.c does), except past a partition that turned out damaged or full. The invariant: a span is
- * marked done when, and only when, the transaction that holds it was committed. */
+ * (append.c does), except past a partition that turned out damaged or full. The invariant: a span
+ * is marked done when, and only when, the transaction that holds it was committed. */
 #include "store/env.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* TXN_SPANS_MAX bounds the dirty pages of a transaction, CHUNK_SPANS_MAX a search in encode.c. */
-enum { PARTS_MAX = 8, TXN_SPANS_MAX = 65536, CHUNK_SPANS_MAX = 256, TRIES_MAX = 4, WRITERS_MAX = 2 };
+enum {
+	PARTS_MAX = 8,
+	TXN_SPANS_MAX = 65536,
+	CHUNK_SPANS_MAX = 256,
+	TRIES_MAX = 4,
+	WRITERS_MAX = 2
+};
+
+/* A disk with less than a few batches' room is full. */
+enum { ROOM_MIN = 16 << 20 };
 
 static const uint64_t AHEAD_NS = 3600ull * NS_PER_S;
 
@@ -30,8 +40,8 @@ static struct route route_of(const struct store *s)
 	uint64_t now = clock_real_ns(), age = s->conf.max_age_ns;
 
 	return (struct route){
-		.lo_ns = age && age < now ? now - age : 0,
-		.hi_ns = now + AHEAD_NS,
+	    .lo_ns = age && age < now ? now - age : 0,
+	    .hi_ns = now + AHEAD_NS,
 	};
 }
 
@@ -141,8 +151,7 @@ static void take_fill(struct take *t, struct batch *b)
 	t->cnt = t->group_cnt = 0;
 	memset(t->slots, 0, (t->slot_mask + 1) * sizeof(*t->slots));
 	for (size_t i = 0; i < b->cnt && t->cnt < TXN_SPANS_MAX; i++)
-		if (!b->at[i].is_done &&
-		    (t->cnt == 0 || b->at[i].part_ns == t->from[0]->part_ns))
+		if (!b->at[i].is_done && (t->cnt == 0 || b->at[i].part_ns == t->from[0]->part_ns))
 			t->from[t->cnt++] = &b->at[i];
 	memset(t->groups, 0, t->cnt * sizeof(*t->groups));
 	for (uint32_t i = 0; i < t->cnt; i++) {
@@ -284,8 +293,8 @@ static void take_done(struct store *s, struct take *t, struct writing *w, uint64
 }
 
 /* The dictionary in memory has entries that were not committed: away with it. -EAGAIN: another try
- * may go well, since a damaged or full partition is out of the way, or LMDB's environment (which has
- * given up after a failed write, MDB_PANIC) will be opened anew. */
+ * may go well, since a damaged or full partition is out of the way, or LMDB's environment (which
+ * has given up after a failed write, MDB_PANIC) will be opened anew. */
 static int take_failed(struct store *s, struct part *p, int err)
 {
 	bool is_map_full = err == -ENOSPC && p->bytes >= s->map_bytes / 2;
@@ -323,6 +332,18 @@ static int take_commit(struct store *s, struct take *t)
 	return err;
 }
 
+/* LMDB calls a write that the disk took half of EIO: most often there was no room for the rest. */
+static int disk_err(const struct store *s, int err)
+{
+	struct statvfs fs;
+
+	if (err == -EAGAIN)
+		err = -EIO;
+	if (err == -EIO && fstatvfs(s->dir_fd, &fs) == 0 && fs.f_bavail * fs.f_frsize < ROOM_MIN)
+		return -ENOSPC;
+	return err;
+}
+
 int commit_batch(struct store *s, struct batch *b)
 {
 	struct take t = {0};
@@ -339,7 +360,7 @@ int commit_batch(struct store *s, struct batch *b)
 		err = 0;
 	}
 	take_fini(&t);
-	return err == -EAGAIN ? -EIO : err;
+	return disk_err(s, err);
 }
 
 void commit_sync(struct store *s)

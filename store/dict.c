@@ -80,7 +80,8 @@ static uint32_t hash_of(const struct dict *d, enum dict_kind kind, struct str s)
 }
 
 /* The slot that has the entry, or the free one where it belongs. */
-static struct slot *slot_find(const struct dict *d, uint32_t hash, enum dict_kind kind, struct str s)
+static struct slot *slot_find(const struct dict *d, uint32_t hash, enum dict_kind kind,
+			      struct str s)
 {
 	for (uint32_t i = hash;; i++) {
 		struct slot *sl = &d->slots[i & (d->slot_cnt - 1)];
@@ -123,7 +124,7 @@ static bool has_room(const struct dict *d, enum dict_kind kind, uint32_t owner, 
 	return s.len <= DICT_ENTRY_MAX &&
 	       en->cnt < (uint32_t)(is_str ? DICT_STRINGS_MAX : DICT_OTHERS_MAX) &&
 	       en->bytes + s.len <=
-		       (size_t)(is_str ? DICT_STRING_BYTES_MAX : DICT_OTHER_BYTES_MAX) &&
+		   (size_t)(is_str ? DICT_STRING_BYTES_MAX : DICT_OTHER_BYTES_MAX) &&
 	       (!is_str || d->owner_cnt[owner] < FIELD_VALUES_MAX);
 }
 
@@ -139,8 +140,8 @@ static uint32_t entry_add(struct dict *d, uint32_t hash, enum dict_kind kind, st
 	if (++d->used > d->slot_cnt / 2)
 		slots_grow(d);
 	*slot_find(d, hash, kind, s) = (struct slot){
-		.hash = hash,
-		.ref = ((uint32_t)kind << REF_ID_BITS | en->cnt) + 1,
+	    .hash = hash,
+	    .ref = ((uint32_t)kind << REF_ID_BITS | en->cnt) + 1,
 	};
 	en->at[en->cnt] = arena_str(&d->text, s.p, s.len);
 	en->bytes += s.len;

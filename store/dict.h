@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dict.h - the writer's copy of a partition's dictionary, in memory: bytes to id, and what may still
- * go in. Readers do not use it (they look up ids in LMDB). It knows no LMDB: env.c fills it from the
- * table and writes what is new. Used by the committer's thread alone. Bounded by enum dict_limit. */
+/* dict.h - the writer's copy of a partition's dictionary, in memory: bytes to id, and what may
+ * still go in. Readers do not use it (they look up ids in LMDB). It knows no LMDB: env.c fills it
+ * from the table and writes what is new. Used by the committer's thread alone. Bounded by enum
+ * dict_limit. */
 #ifndef WIRESPAN_STORE_DICT_H
 #define WIRESPAN_STORE_DICT_H
 

@@ -75,10 +75,10 @@ static void put_str(struct encoder *e, struct strbuf *out, uint32_t owner, struc
 static uint8_t disk_type_of(const struct val *v)
 {
 	static const uint8_t array_of[VAL_BYTES + 1] = {
-		[VAL_STR] = DISK_ARRAY_STR,
-		[VAL_BOOL] = DISK_ARRAY_BOOL,
-		[VAL_INT] = DISK_ARRAY_INT,
-		[VAL_DOUBLE] = DISK_ARRAY_DOUBLE,
+	    [VAL_STR] = DISK_ARRAY_STR,
+	    [VAL_BOOL] = DISK_ARRAY_BOOL,
+	    [VAL_INT] = DISK_ARRAY_INT,
+	    [VAL_DOUBLE] = DISK_ARRAY_DOUBLE,
 	};
 
 	if (v->type != VAL_ARRAY || v->cnt == 0)
@@ -262,8 +262,7 @@ static uint32_t shared_id(struct encoder *e, enum dict_kind kind, const void *p)
 	slot->p = p;
 	slot->id = DICT_NO_ID;
 	if (e->entry.len <= DICT_ENTRY_MAX)
-		slot->id = e->put(e->arg, kind, OWNER_TEXT,
-				  (struct str){e->entry.p, e->entry.len});
+		slot->id = e->put(e->arg, kind, OWNER_TEXT, (struct str){e->entry.p, e->entry.len});
 	return slot->id;
 }
 
@@ -292,9 +291,10 @@ static bool is_wide(const struct span *sp)
 static uint32_t more_of(const struct span *sp)
 {
 	return (is_wide(sp) ? MORE_WIDE : 0) | (sp->attrs.dropped ? MORE_DROPPED : 0) |
-	       (sp->status_message.len ? MORE_MESSAGE : 0) | (sp->trace_state.len ? MORE_STATE : 0) |
-	       (sp->event_cnt ? MORE_EVENTS : 0) | (sp->events_dropped ? MORE_EVENTS_DROPPED : 0) |
-	       (sp->link_cnt ? MORE_LINKS : 0) | (sp->links_dropped ? MORE_LINKS_DROPPED : 0);
+	       (sp->status_message.len ? MORE_MESSAGE : 0) |
+	       (sp->trace_state.len ? MORE_STATE : 0) | (sp->event_cnt ? MORE_EVENTS : 0) |
+	       (sp->events_dropped ? MORE_EVENTS_DROPPED : 0) | (sp->link_cnt ? MORE_LINKS : 0) |
+	       (sp->links_dropped ? MORE_LINKS_DROPPED : 0);
 }
 
 static void put_head(struct strbuf *out, const struct span *sp, uint32_t more)

@@ -132,10 +132,10 @@ static int tables_open(struct part *p, MDB_txn *txn, unsigned create)
 static int tables_make(struct part *p)
 {
 	struct part_meta m = {
-		.format = STORE_FORMAT,
-		.number = p->number,
-		.start_ns = p->start_ns,
-		.width_ns = p->width_ns,
+	    .format = STORE_FORMAT,
+	    .number = p->number,
+	    .start_ns = p->start_ns,
+	    .width_ns = p->width_ns,
 	};
 	MDB_txn *txn;
 	int err = store_err(mdb_txn_begin(p->env, NULL, 0, &txn));
@@ -203,9 +203,9 @@ static int tables_walk(struct part *p)
 	return store_err(rc);
 }
 
-/* A map that reaches past the end of its file faults. LMDB may leave pages at the end unwritten that
- * it took and gave back within one transaction; a torn file looks the same. Either way the file is
- * filled up with a hole. *ret_short says that the tables want a look. */
+/* A map that reaches past the end of its file faults. LMDB may leave pages at the end unwritten
+ * that it took and gave back within one transaction; a torn file looks the same. Either way the
+ * file is filled up with a hole. *ret_short says that the tables want a look. */
 static int file_fill(struct part *p, bool *ret_short)
 {
 	MDB_envinfo info;
@@ -236,9 +236,8 @@ static int env_open(struct store *s, struct part *p)
 	mdb_env_set_maxreaders(p->env, READERS_MAX);
 	if (!s->conf.read_only)
 		mdb_env_set_mapsize(p->env, s->map_bytes);
-	return store_err(mdb_env_open(p->env, path,
-				      MDB_NOTLS | (s->conf.read_only ? MDB_RDONLY : MDB_NOMETASYNC),
-				      0640));
+	return store_err(mdb_env_open(
+	    p->env, path, MDB_NOTLS | (s->conf.read_only ? MDB_RDONLY : MDB_NOMETASYNC), 0640));
 }
 
 int part_open(struct store *s, struct part *p, bool is_new)

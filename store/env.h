@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* env.h - what the files of store/ share: the store, its partitions, and who may touch what.
  *
- * A partition is one LMDB environment. It is opened when somebody needs it, once per process (LMDB's
- * rule), and closed when nobody has used it for a while. parts_lock guards the list and every field
- * of a partition that is not marked otherwise; lock guards the batches. Whoever needs both takes
- * none of them inside the other. Never included from outside of store/. */
+ * A partition is one LMDB environment. It is opened when somebody needs it, once per process
+ * (LMDB's rule), and closed when nobody has used it for a while. parts_lock guards the list and
+ * every field of a partition that is not marked otherwise; lock guards the batches. Whoever needs
+ * both takes none of them inside the other. Never included from outside of store/. */
 #ifndef WIRESPAN_STORE_ENV_H
 #define WIRESPAN_STORE_ENV_H
 
@@ -24,13 +24,13 @@ struct part {
 	uint32_t number;
 	char name[PART_NAME_MAX]; /* of its folder, without what state adds */
 	enum part_state state;
-	uint32_t refs;    /* who uses env; the last one of a PART_GONE frees it */
-	MDB_env *env;     /* NULL: closed */
+	uint32_t refs; /* who uses env; the last one of a PART_GONE frees it */
+	MDB_env *env;  /* NULL: closed */
 	MDB_dbi meta, dict, spans, traces;
-	bool is_full;     /* takes nothing more, whatever its size */
-	bool is_stale;    /* the environment gave up: closed and opened again when nobody uses it */
+	bool is_full;	  /* takes nothing more, whatever its size */
+	bool is_stale;	  /* the environment gave up: closed and opened again when nobody uses it */
 	bool is_unsynced; /* its last commit may still be undone by a power cut */
-	uint64_t bytes;   /* on disk */
+	uint64_t bytes;	  /* on disk */
 	uint64_t used_ns; /* CLOCK_MONOTONIC */
 	struct part_meta committed;
 	/* Of the committer's thread alone: NULL while nothing was written lately. */
@@ -62,11 +62,11 @@ struct store {
 	pthread_cond_t wake; /* for the committer: there is something to do */
 	pthread_cond_t done; /* for the others: room, or a commit ended */
 	struct batch batches[2];
-	struct batch *fill;  /* takes what comes */
-	struct batch *work;  /* being committed, or waiting for another try */
-	bool is_working;     /* work is not empty */
+	struct batch *fill; /* takes what comes */
+	struct batch *work; /* being committed, or waiting for another try */
+	bool is_working;    /* work is not empty */
 	bool stop, has_thread;
-	int err;             /* of the last commit; while it is set nothing is accepted */
+	int err; /* of the last commit; while it is set nothing is accepted */
 	uint64_t retry_ns, sync_ns, keep_house_ns;
 	uint64_t accepted, committed, flush_upto, fail_cnt; /* in spans, but fail_cnt */
 	pthread_t thread;
@@ -103,7 +103,8 @@ void part_remove(struct store *s, struct part *p);
 /* Takes parts_lock: closes what was idle for a minute. */
 void parts_close_idle(struct store *s);
 void parts_free(struct store *s);
-/* Brings the list up to date with the folder: at start, and in a read-only store before each read. */
+/* Brings the list up to date with the folder: at start, and in a read-only store before each read.
+ */
 int parts_scan(struct store *s, struct strbuf *why);
 
 /* --- folder.c: DIR itself --- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* folder.c - the store's folder itself: made, locked, its format file, its sub-folders made, renamed
- * and removed. It opens no LMDB environment and decides nothing; parts.c and store.c call it. The
- * invariant: names that are not ours are never touched, and a partition's folder disappears by a
- * rename first, so that a crash leaves it whole or marked. */
+/* folder.c - the store's folder itself: made, locked, its format file, its sub-folders made,
+ * renamed and removed. It opens no LMDB environment and decides nothing; parts.c and store.c call
+ * it. The invariant: names that are not ours are never touched, and a partition's folder disappears
+ * by a rename first, so that a crash leaves it whole or marked. */
 #include "store/env.h"
 
 #include <errno.h>
@@ -105,16 +105,16 @@ static int lock_take(struct store *s, struct strbuf *why)
 
 static int format_write(struct store *s)
 {
-	int err = 0, fd = openat(s->dir_fd, "format.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-				 0640);
+	int err = 0,
+	    fd = openat(s->dir_fd, "format.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
 
 	if (fd < 0)
 		return -errno;
 	if (dprintf(fd, "%s%d\n", format_head, STORE_FORMAT) < 0 || fsync(fd) < 0)
 		err = -errno;
 	close(fd);
-	if (!err && (renameat(s->dir_fd, "format.new", s->dir_fd, "format") < 0 ||
-		     fsync(s->dir_fd) < 0))
+	if (!err &&
+	    (renameat(s->dir_fd, "format.new", s->dir_fd, "format") < 0 || fsync(s->dir_fd) < 0))
 		err = -errno;
 	return err;
 }

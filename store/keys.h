@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* keys.h - the on-disk format, version 1: this comment is its definition, the helpers below are its
- * smallest parts (names, table rows, varints). It holds no policy and opens no file. Included by all
- * of store/, by nobody else. Whoever changes a byte of what is described here raises STORE_FORMAT.
+ * smallest parts (names, table rows, varints). It holds no policy and opens no file. Included by
+ * all of store/, by nobody else. Whoever changes a byte of what is described here raises
+ * STORE_FORMAT.
  *
  * THE FOLDER
  *   DIR/format                  the text "wirespan-store 1\n"; another number is refused
@@ -28,9 +29,9 @@
  *          u64 zero
  *
  * A span goes to the partition of its start, after the start was clamped to [now - max_age,
- * now + 1 h]; one commit writes to at most 8 partitions, what would need a ninth goes to the nearest
- * of the eight. So a partition may hold spans from outside its nominal time: reads go by min_start
- * and max_end, which are true.
+ * now + 1 h]; one commit writes to at most 8 partitions, what would need a ninth goes to the
+ * nearest of the eight. So a partition may hold spans from outside its nominal time: reads go by
+ * min_start and max_end, which are true.
  *
  * ENCODING
  *   v     unsigned LEB128 varint, at most 10 bytes        z   zigzag in a varint
@@ -110,7 +111,13 @@ enum disk_type {
 	DISK_TYPE_COUNT,
 };
 
-enum head_bit { HEAD_KIND = 7, HEAD_STATUS_SHIFT = 3, HEAD_STATUS = 3, HEAD_FLAGS = 32, HEAD_MORE = 64 };
+enum head_bit {
+	HEAD_KIND = 7,
+	HEAD_STATUS_SHIFT = 3,
+	HEAD_STATUS = 3,
+	HEAD_FLAGS = 32,
+	HEAD_MORE = 64
+};
 
 enum more_bit {
 	MORE_WIDE = 1,
@@ -192,7 +199,8 @@ static inline void put_u64(struct strbuf *out, uint64_t v)
 	strbuf_add(out, &v, sizeof(v));
 }
 
-/* --- bytes in: past the end, or after anything bad, everything reads as zero and bad stays set --- */
+/* --- bytes in: past the end, or after anything bad, everything reads as zero and bad stays set ---
+ */
 
 struct reader {
 	const uint8_t *p, *end;

@@ -15,7 +15,8 @@
 
 /* --- strings --- */
 
-/* Length of the UTF-8 sequence at p, 0 when it is none (overlong, surrogate, cut, beyond 10FFFF). */
+/* Length of the UTF-8 sequence at p, 0 when it is none (overlong, surrogate, cut, beyond 10FFFF).
+ */
 static size_t utf8_len(const unsigned char *p, size_t left)
 {
 	unsigned char lo = 0x80, hi = 0xbf;
@@ -105,13 +106,14 @@ void otlp_json_string(struct strbuf *out, struct str s)
 
 static void base64(struct strbuf *out, const void *bytes, size_t len)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char digits[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const unsigned char *p = bytes;
 
 	strbuf_addc(out, '"');
 	for (; len > 0; p += 3, len -= len < 3 ? len : 3) {
-		unsigned int b = (unsigned int)p[0] << 16 | (len > 1 ? p[1] << 8 : 0) |
-				 (len > 2 ? p[2] : 0);
+		unsigned int b =
+		    (unsigned int)p[0] << 16 | (len > 1 ? p[1] << 8 : 0) | (len > 2 ? p[2] : 0);
 
 		strbuf_addc(out, digits[b >> 18]);
 		strbuf_addc(out, digits[b >> 12 & 63]);
@@ -172,7 +174,8 @@ static void member_u64(struct strbuf *out, bool *first, const char *key, uint64_
 	strbuf_printf(out, "\"%" PRIu64 "\"", n);
 }
 
-static void member_id(struct strbuf *out, bool *first, const char *key, const uint8_t *id, size_t len)
+static void member_id(struct strbuf *out, bool *first, const char *key, const uint8_t *id,
+		      size_t len)
 {
 	member(out, first, key);
 	base64(out, id, len);
@@ -221,9 +224,9 @@ static void json_elems(struct strbuf *out, const struct val *v)
 static void json_val(struct strbuf *out, const struct val *v)
 {
 	static const char *const keys[] = {
-		[VAL_STR] = "stringValue",     [VAL_BOOL] = "boolValue",   [VAL_INT] = "intValue",
-		[VAL_DOUBLE] = "doubleValue",  [VAL_ARRAY] = "arrayValue", [VAL_KVLIST] = "kvlistValue",
-		[VAL_BYTES] = "bytesValue",
+	    [VAL_STR] = "stringValue",	  [VAL_BOOL] = "boolValue",   [VAL_INT] = "intValue",
+	    [VAL_DOUBLE] = "doubleValue", [VAL_ARRAY] = "arrayValue", [VAL_KVLIST] = "kvlistValue",
+	    [VAL_BYTES] = "bytesValue",
 	};
 
 	if (v->type == VAL_EMPTY) {
@@ -309,8 +312,8 @@ static void json_status(struct strbuf *out, const struct span *sp)
 	member_str(out, &first, "message", sp->status_message);
 	if (sp->status) {
 		member(out, &first, "code");
-		strbuf_adds(out, sp->status == STATUS_OK ? "\"STATUS_CODE_OK\"" :
-							   "\"STATUS_CODE_ERROR\"");
+		strbuf_adds(out, sp->status == STATUS_OK ? "\"STATUS_CODE_OK\""
+							 : "\"STATUS_CODE_ERROR\"");
 	}
 	strbuf_addc(out, '}');
 }
@@ -318,8 +321,8 @@ static void json_status(struct strbuf *out, const struct span *sp)
 static void json_span(struct strbuf *out, const struct span *sp)
 {
 	static const char *const kinds[] = {
-		[KIND_INTERNAL] = "INTERNAL", [KIND_SERVER] = "SERVER",	    [KIND_CLIENT] = "CLIENT",
-		[KIND_PRODUCER] = "PRODUCER", [KIND_CONSUMER] = "CONSUMER",
+	    [KIND_INTERNAL] = "INTERNAL", [KIND_SERVER] = "SERVER",	[KIND_CLIENT] = "CLIENT",
+	    [KIND_PRODUCER] = "PRODUCER", [KIND_CONSUMER] = "CONSUMER",
 	};
 	bool first = true;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* otlp_group.c - what both forms of OTLP need before they encode or after they decode: spans ordered
- * by the content of their resource and scope, and the few rules of ids and enums. Writes no bytes.
- * Called by otlp.c, otlp_pb.c and otlp_json.c. The invariant: equality is by content, so a hash only
- * finds candidates and `*_eq` decides. */
+/* otlp_group.c - what both forms of OTLP need before they encode or after they decode: spans
+ * ordered by the content of their resource and scope, and the few rules of ids and enums. Writes no
+ * bytes. Called by otlp.c, otlp_pb.c and otlp_json.c. The invariant: equality is by content, so a
+ * hash only finds candidates and `*_eq` decides. */
 #include "store/otlp_impl.h"
 
 #include <errno.h>
@@ -131,8 +131,8 @@ static uint32_t number_of(struct numbers *n, const struct span *sp, bool scope)
 	size_t i = (size_t)(scope ? scope_hash(sp->scope) : res_hash(sp->res));
 
 	for (i &= n->mask; n->slots[i]; i = (i + 1) & n->mask)
-		if (scope ? scope_eq(n->slots[i]->scope, sp->scope) :
-			    res_eq(n->slots[i]->res, sp->res))
+		if (scope ? scope_eq(n->slots[i]->scope, sp->scope)
+			  : res_eq(n->slots[i]->res, sp->res))
 			return n->numbers[i];
 	n->slots[i] = sp;
 	n->numbers[i] = n->next;
@@ -160,9 +160,10 @@ const struct otlp_place *otlp_group(struct arena *a, const struct span *spans, s
 		const struct span *sp = &spans[i], *last = i ? sp - 1 : NULL;
 
 		at[i].span = sp;
-		at[i].res = last && last->res == sp->res ? at[i - 1].res : number_of(&res, sp, false);
-		at[i].scope = last && last->scope == sp->scope ? at[i - 1].scope :
-								 number_of(&scopes, sp, true);
+		at[i].res =
+		    last && last->res == sp->res ? at[i - 1].res : number_of(&res, sp, false);
+		at[i].scope = last && last->scope == sp->scope ? at[i - 1].scope
+							       : number_of(&scopes, sp, true);
 	}
 	qsort(at, cnt, sizeof(*at), place_cmp);
 	return at;
@@ -208,11 +209,12 @@ int otlp_bad(struct strbuf *why, const char *fmt, ...)
 
 enum span_kind otlp_kind(int64_t number)
 {
-	return number >= KIND_INTERNAL && number <= KIND_CONSUMER ? (enum span_kind)number :
-								    KIND_UNSPECIFIED;
+	return number >= KIND_INTERNAL && number <= KIND_CONSUMER ? (enum span_kind)number
+								  : KIND_UNSPECIFIED;
 }
 
 enum span_status otlp_status(int64_t number)
 {
-	return number == STATUS_OK || number == STATUS_ERROR ? (enum span_status)number : STATUS_UNSET;
+	return number == STATUS_OK || number == STATUS_ERROR ? (enum span_status)number
+							     : STATUS_UNSET;
 }

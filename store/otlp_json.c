@@ -3,9 +3,9 @@
  * rules of OTLP (ids hex, 64-bit integers as numbers or strings, enums as numbers or names, bytes
  * base64, null is absent, unknown keys are ignored).
  *
- * Copies everything into the caller's arena; nothing points into the tree. Called by otlp.h's users.
- * The invariant: a key of the wrong type is an error with its name, never a guess. jansson bounds
- * the nesting of the text, OTLP_DEPTH_MAX that of values. */
+ * Copies everything into the caller's arena; nothing points into the tree. Called by otlp.h's
+ * users. The invariant: a key of the wrong type is an error with its name, never a guess. jansson
+ * bounds the nesting of the text, OTLP_DEPTH_MAX that of values. */
 #include "store/otlp_impl.h"
 
 #include <errno.h>
@@ -73,9 +73,11 @@ static int to_i128(json_t *j, bool negative, __int128 *ret)
 		if (v != floor(v) || fabs(v) >= 0x1p63)
 			return -EINVAL;
 		*ret = (__int128)v;
-	} else if (text && strlen(text) == json_string_length(j) && *text && strchr("-0123456789", *text)) {
+	} else if (text && strlen(text) == json_string_length(j) && *text &&
+		   strchr("-0123456789", *text)) {
 		errno = 0;
-		*ret = *text == '-' ? (__int128)strtoll(text, &end, 10) : (__int128)strtoull(text, &end, 10);
+		*ret = *text == '-' ? (__int128)strtoll(text, &end, 10)
+				    : (__int128)strtoull(text, &end, 10);
 		if (errno || *end || end == text)
 			return -EINVAL;
 	} else {
@@ -159,7 +161,8 @@ static int get_list(struct decode *d, json_t *obj, const char *key, size_t size,
 
 static int want_object(struct decode *d, json_t *j, const char *what)
 {
-	return json_is_object(j) ? 0 : otlp_bad(d->why, "an element of \"%s\" is not an object", what);
+	return json_is_object(j) ? 0
+				 : otlp_bad(d->why, "an element of \"%s\" is not an object", what);
 }
 
 /* --- values --- */
@@ -263,7 +266,7 @@ static int val_array(struct decode *d, struct val *to, json_t *j, int depth)
 	err = err ?: get_list(d, j, "values", sizeof(struct val), &list, &elems, &to->cnt);
 	to->type = VAL_ARRAY;
 	to->elems = elems;
-	json_array_foreach(list, i, elem) {
+	json_array_foreach (list, i, elem) {
 		err = err ?: want_object(d, elem, "values");
 		err = err ?: val_from(d, &to->elems[i], elem, depth + 1);
 	}
@@ -286,8 +289,8 @@ static int val_from(struct decode *d, struct val *to, json_t *obj, int depth)
 		const char *key;
 		int (*fn)(struct decode *d, struct val *to, json_t *j);
 	} scalars[] = {
-		{"stringValue", val_string}, {"intValue", val_int},	{"boolValue", val_bool},
-		{"doubleValue", val_double}, {"bytesValue", val_bytes},
+	    {"stringValue", val_string}, {"intValue", val_int},	    {"boolValue", val_bool},
+	    {"doubleValue", val_double}, {"bytesValue", val_bytes},
 	};
 	json_t *j;
 
@@ -323,7 +326,7 @@ static int attrs_from(struct decode *d, struct attrs *to, json_t *obj, const cha
 	int err = get_list(d, obj, key, sizeof(struct attr), &list, &at, &to->cnt);
 
 	to->at = at;
-	json_array_foreach(list, i, elem) {
+	json_array_foreach (list, i, elem) {
 		err = err ?: attr_from(d, &to->at[i], elem, depth);
 	}
 	return err;
@@ -346,7 +349,7 @@ static int events_from(struct decode *d, struct span *sp, json_t *obj)
 	int err = get_list(d, obj, "events", sizeof(struct event), &list, &at, &sp->event_cnt);
 
 	sp->events = at;
-	json_array_foreach(list, i, j) {
+	json_array_foreach (list, i, j) {
 		err = err ?: want_object(d, j, "events");
 		err = err ?: get_u64(d, j, "timeUnixNano", &sp->events[i].time_ns);
 		err = err ?: get_str(d, j, "name", &sp->events[i].name);
@@ -363,7 +366,7 @@ static int links_from(struct decode *d, struct span *sp, json_t *obj)
 	int err = get_list(d, obj, "links", sizeof(struct link), &list, &at, &sp->link_cnt);
 
 	sp->links = at;
-	json_array_foreach(list, i, j) {
+	json_array_foreach (list, i, j) {
 		err = err ?: want_object(d, j, "links");
 		err = err ?: get_id(d, j, "traceId", sp->links[i].trace_id, 16);
 		err = err ?: get_id(d, j, "spanId", sp->links[i].span_id, 8);
@@ -440,7 +443,7 @@ static int scope_spans_from(struct decode *d, struct otlp_spans *to, const struc
 	err = err ?: get_typed(d, obj, "spans", JSON_ARRAY, &list);
 	if (err)
 		return err;
-	json_array_foreach(list, i, j) {
+	json_array_foreach (list, i, j) {
 		struct span *sp = &to->at[to->cnt];
 
 		*sp = (struct span){.res = res, .scope = scope};
@@ -466,7 +469,7 @@ static int resource_spans_from(struct decode *d, struct otlp_spans *to, json_t *
 	err = err ?: get_str(d, obj, "schemaUrl", &res->schema_url);
 	err = err ?: get_attrs(d, j, &res->attrs);
 	err = err ?: get_typed(d, obj, "scopeSpans", JSON_ARRAY, &list);
-	json_array_foreach(list, i, j) {
+	json_array_foreach (list, i, j) {
 		err = err ?: scope_spans_from(d, to, res, j);
 	}
 	return err;
@@ -478,8 +481,8 @@ static size_t span_count(json_t *resource_spans)
 	json_t *rs, *ss;
 	size_t i, k, cnt = 0;
 
-	json_array_foreach(resource_spans, i, rs) {
-		json_array_foreach(json_object_get(rs, "scopeSpans"), k, ss) {
+	json_array_foreach (resource_spans, i, rs) {
+		json_array_foreach (json_object_get(rs, "scopeSpans"), k, ss) {
 			cnt += json_array_size(json_object_get(ss, "spans"));
 		}
 	}
@@ -498,7 +501,7 @@ static int request_from(struct decode *d, json_t *root, struct otlp_spans *ret)
 	ret->at = arena_array(d->a, struct span, span_count(list));
 	if (!ret->at)
 		return -ENOMEM;
-	json_array_foreach(list, i, j) {
+	json_array_foreach (list, i, j) {
 		err = err ?: resource_spans_from(d, ret, j);
 	}
 	return err;

@@ -45,10 +45,11 @@ static bool wire_skip(struct wire *w, uint64_t len)
 	return true;
 }
 
-static const ProtobufCMessageDescriptor *submessage(const ProtobufCMessageDescriptor *d, uint64_t id)
+static const ProtobufCMessageDescriptor *submessage(const ProtobufCMessageDescriptor *d,
+						    uint64_t id)
 {
 	const ProtobufCFieldDescriptor *f =
-		id <= UINT32_MAX ? protobuf_c_message_descriptor_get_field(d, (unsigned int)id) : NULL;
+	    id <= UINT32_MAX ? protobuf_c_message_descriptor_get_field(d, (unsigned int)id) : NULL;
 
 	return f && f->type == PROTOBUF_C_TYPE_MESSAGE ? f->descriptor : NULL;
 }
@@ -117,7 +118,8 @@ static struct str str_from(ProtobufCBinaryData b)
 	return (struct str){b.data ? (const char *)b.data : "", b.len};
 }
 
-static int attrs_from(struct decode *d, struct attrs *to, Otlp__KeyValue **from, size_t cnt, int depth);
+static int attrs_from(struct decode *d, struct attrs *to, Otlp__KeyValue **from, size_t cnt,
+		      int depth);
 
 static int array_from(struct decode *d, struct val *to, const Otlp__ArrayValue *from, int depth);
 
@@ -169,7 +171,8 @@ static int array_from(struct decode *d, struct val *to, const Otlp__ArrayValue *
 	return err;
 }
 
-static int attrs_from(struct decode *d, struct attrs *to, Otlp__KeyValue **from, size_t cnt, int depth)
+static int attrs_from(struct decode *d, struct attrs *to, Otlp__KeyValue **from, size_t cnt,
+		      int depth)
 {
 	int err = 0;
 
@@ -185,7 +188,8 @@ static int attrs_from(struct decode *d, struct attrs *to, Otlp__KeyValue **from,
 }
 
 /* An absent id stays all zero. */
-static int id_from(struct decode *d, uint8_t *to, size_t len, ProtobufCBinaryData from, const char *what)
+static int id_from(struct decode *d, uint8_t *to, size_t len, ProtobufCBinaryData from,
+		   const char *what)
 {
 	if (from.len != 0 && from.len != len)
 		return otlp_bad(d->why, "a %s has %zu bytes instead of %zu", what, from.len, len);
@@ -205,7 +209,8 @@ static int events_from(struct decode *d, struct span *sp, const Otlp__Span *from
 	for (size_t i = 0; i < from->n_events && !err; i++) {
 		const Otlp__Event *e = from->events[i];
 
-		sp->events[i] = (struct event){.time_ns = e->time_unix_nano, .name = str_from(e->name)};
+		sp->events[i] =
+		    (struct event){.time_ns = e->time_unix_nano, .name = str_from(e->name)};
 		sp->events[i].attrs.dropped = e->dropped_attributes_count;
 		err = attrs_from(d, &sp->events[i].attrs, e->attributes, e->n_attributes, 1);
 	}
@@ -290,7 +295,8 @@ static int scope_spans_from(struct decode *d, struct otlp_spans *to, const struc
 	return err;
 }
 
-static int resource_spans_from(struct decode *d, struct otlp_spans *to, const Otlp__ResourceSpans *from)
+static int resource_spans_from(struct decode *d, struct otlp_spans *to,
+			       const Otlp__ResourceSpans *from)
 {
 	struct resource *res = arena_new(d->a, struct resource);
 	int err = res ? 0 : -ENOMEM;
@@ -331,7 +337,8 @@ int otlp_decode_pb(struct arena *a, const void *buf, size_t len, struct otlp_spa
 		return otlp_bad(why, "the protobuf is cut, damaged or nested too deeply");
 	t = otlp__traces_data__unpack(&alloc, len, buf);
 	if (!t)
-		return d.full ? -ENOMEM : otlp_bad(why, "the protobuf is not an OTLP trace request");
+		return d.full ? -ENOMEM
+			      : otlp_bad(why, "the protobuf is not an OTLP trace request");
 	spans.at = arena_array(a, struct span, span_count(t));
 	if (!spans.at)
 		return -ENOMEM;

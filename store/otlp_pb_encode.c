@@ -48,14 +48,14 @@ static Otlp__KeyValueList *kvlist_to(struct arena *a, const struct val *from)
 static Otlp__AnyValue *val_to(struct arena *a, const struct val *from)
 {
 	static const Otlp__AnyValue__ValueCase cases[] = {
-		[VAL_EMPTY] = OTLP__ANY_VALUE__VALUE__NOT_SET,
-		[VAL_STR] = OTLP__ANY_VALUE__VALUE_STRING_VALUE,
-		[VAL_BOOL] = OTLP__ANY_VALUE__VALUE_BOOL_VALUE,
-		[VAL_INT] = OTLP__ANY_VALUE__VALUE_INT_VALUE,
-		[VAL_DOUBLE] = OTLP__ANY_VALUE__VALUE_DOUBLE_VALUE,
-		[VAL_ARRAY] = OTLP__ANY_VALUE__VALUE_ARRAY_VALUE,
-		[VAL_KVLIST] = OTLP__ANY_VALUE__VALUE_KVLIST_VALUE,
-		[VAL_BYTES] = OTLP__ANY_VALUE__VALUE_BYTES_VALUE,
+	    [VAL_EMPTY] = OTLP__ANY_VALUE__VALUE__NOT_SET,
+	    [VAL_STR] = OTLP__ANY_VALUE__VALUE_STRING_VALUE,
+	    [VAL_BOOL] = OTLP__ANY_VALUE__VALUE_BOOL_VALUE,
+	    [VAL_INT] = OTLP__ANY_VALUE__VALUE_INT_VALUE,
+	    [VAL_DOUBLE] = OTLP__ANY_VALUE__VALUE_DOUBLE_VALUE,
+	    [VAL_ARRAY] = OTLP__ANY_VALUE__VALUE_ARRAY_VALUE,
+	    [VAL_KVLIST] = OTLP__ANY_VALUE__VALUE_KVLIST_VALUE,
+	    [VAL_BYTES] = OTLP__ANY_VALUE__VALUE_BYTES_VALUE,
 	};
 	Otlp__AnyValue *to = arena_new(a, Otlp__AnyValue);
 
@@ -199,7 +199,8 @@ static Otlp__ScopeSpans *scope_spans_to(struct arena *a, const struct otlp_place
 	return to;
 }
 
-static Otlp__ResourceSpans *resource_spans_to(struct arena *a, const struct otlp_place *at, size_t cnt)
+static Otlp__ResourceSpans *resource_spans_to(struct arena *a, const struct otlp_place *at,
+					      size_t cnt)
 {
 	const struct resource *from = at->span->res;
 	Otlp__ResourceSpans *to = arena_new(a, Otlp__ResourceSpans);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* parts.c - the list of partitions, newest first: found at start, made when a span needs one, opened
- * when used, closed when idle, set aside when damaged, removed when retention says so.
+/* parts.c - the list of partitions, newest first: found at start, made when a span needs one,
+ * opened when used, closed when idle, set aside when damaged, removed when retention says so.
  *
  * It reads and writes no span. Everything here happens under parts_lock; opening an environment
  * there costs others about a tenth of a millisecond. The invariants: a partition that someone uses
@@ -89,9 +89,9 @@ void part_set_aside(struct store *s, struct part *p, int err)
 	if (failed)
 		folder_part_remove(s, p->name, ".damaged"); /* an older one of the same name */
 	failed = failed ? folder_part_rename(s, p->name, ".damaged") : 0;
-	log_warn("store: partition %s/%s is damaged (%s); %s", s->conf.dir, p->name,
-		 strerror(-err), failed ? "it cannot be renamed and is not used" :
-					  "it was set aside as .damaged, the others serve");
+	log_warn("store: partition %s/%s is damaged (%s); %s", s->conf.dir, p->name, strerror(-err),
+		 failed ? "it cannot be renamed and is not used"
+			: "it was set aside as .damaged, the others serve");
 	stat_add(s->cells.damaged, 1);
 	p->state = PART_DAMAGED;
 	p->committed.spans = 0;
@@ -159,7 +159,8 @@ uint64_t parts_start_of(struct store *s, uint64_t t_ns)
 	uint64_t start_ns = t_ns - t_ns % s->conf.partition_ns;
 
 	for (const struct part *p = s->parts; p; p = p->next)
-		if (p->state == PART_GOOD && p->start_ns <= t_ns && t_ns - p->start_ns < p->width_ns)
+		if (p->state == PART_GOOD && p->start_ns <= t_ns &&
+		    t_ns - p->start_ns < p->width_ns)
 			return p->start_ns;
 	return start_ns;
 }
@@ -250,7 +251,8 @@ static int part_found(struct store *s, struct part *p)
 	return 0;
 }
 
-/* The reader's: what does not open may be half made, or half gone, and is no concern of a reader. */
+/* The reader's: what does not open may be half made, or half gone, and is no concern of a reader.
+ */
 static int part_seen(struct store *s, struct part *p)
 {
 	int err = p->state == PART_GOOD ? part_open(s, p, false) : -ENODATA;
@@ -309,8 +311,8 @@ int parts_scan(struct store *s, struct strbuf *why)
 			strbuf_printf(why, "cannot open the partition %s/%s: %s", s->conf.dir,
 				      de->d_name,
 				      err == -EPROTO ? "its format is of an unknown version; use "
-						       "the program that wrote it" :
-						       strerror(-err));
+						       "the program that wrote it"
+						     : strerror(-err));
 	}
 	closedir(dir);
 	return err;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* read.c - spans go out: a snapshot over partitions, a trace by its id, a walk newest first.
  *
- * No lock is held while reading: each partition of the read has its own LMDB transaction and is kept
- * open by its use count, whatever retention does meanwhile. Strings are borrowed from the map. It
- * filters nothing (query does). The invariant: damage is left out, counted and said; it never ends a
- * read and never becomes an answer. */
+ * No lock is held while reading: each partition of the read has its own LMDB transaction and is
+ * kept open by its use count, whatever retention does meanwhile. Strings are borrowed from the map.
+ * It filters nothing (query does). The invariant: damage is left out, counted and said; it never
+ * ends a read and never becomes an answer. */
 #include "store/read.h"
 
 #include <errno.h>
@@ -279,8 +279,8 @@ static int trace_finish(struct trace *t, struct span **ret, size_t *ret_cnt)
 	return 0;
 }
 
-int store_trace(struct store_read *r, struct arena *a, const uint8_t trace_id[16], struct span **ret,
-		size_t *ret_cnt)
+int store_trace(struct store_read *r, struct arena *a, const uint8_t trace_id[16],
+		struct span **ret, size_t *ret_cnt)
 {
 	struct trace t = {.r = r, .a = a, .id = trace_id};
 	int err = 0;

@@ -124,11 +124,11 @@ void stats_walk(void (*fn)(void *arg, const struct stat_row *row), void *arg)
 		if (!first || strcmp(first->name, c->name) != 0)
 			first = c;
 		fn(arg, &(struct stat_row){
-				.kind = first->kind,
-				.name = c->name,
-				.labels = c->labels,
-				.help = first->help,
-				.value = atomic_load_explicit(&c->value, memory_order_relaxed),
+			    .kind = first->kind,
+			    .name = c->name,
+			    .labels = c->labels,
+			    .help = first->help,
+			    .value = atomic_load_explicit(&c->value, memory_order_relaxed),
 			});
 	}
 	pthread_mutex_unlock(&lock);

@@ -30,8 +30,7 @@ static void sizes_choose(struct store *s)
 static void cells_make(struct store_cells *c)
 {
 	c->spans = stats_cell(STAT_COUNTER, "store_spans_total", "", "Spans committed.");
-	c->commits = stats_cell(STAT_COUNTER, "store_commits_total", "",
-				"Transactions committed.");
+	c->commits = stats_cell(STAT_COUNTER, "store_commits_total", "", "Transactions committed.");
 	c->commit_us = stats_cell(STAT_COUNTER, "store_commit_microseconds_total", "",
 				  "Time spent in commits, waiting for the disk included.");
 	c->rejected = stats_cell(STAT_COUNTER, "store_rejected_total", "",
@@ -42,8 +41,9 @@ static void cells_make(struct store_cells *c)
 				"Partitions set aside because they did not pass their checks.");
 	c->unclean = stats_cell(STAT_COUNTER, "store_unclean_total", "",
 				"Pieces of a partition that reads left out as damaged.");
-	c->clamped = stats_cell(STAT_COUNTER, "store_clamped_total", "",
-				"Spans with a start so early or late that another partition took them.");
+	c->clamped =
+	    stats_cell(STAT_COUNTER, "store_clamped_total", "",
+		       "Spans with a start so early or late that another partition took them.");
 	c->bytes = stats_cell(STAT_GAUGE, "store_bytes", "", "Bytes on disk, all partitions.");
 	c->parts = stats_cell(STAT_GAUGE, "store_partitions", "", "Partitions.");
 	c->batch_spans = stats_cell(STAT_GAUGE, "store_batch_spans", "",

@@ -68,8 +68,8 @@ int store_walk(struct store_read *r, store_span_fn *fn, void *arg);
 enum tag_scope { TAG_SPAN, TAG_RESOURCE, TAG_EVENT, TAG_LINK, TAG_SCOPE, TAG_SCOPE_COUNT };
 
 typedef int store_tag_fn(void *arg, enum tag_scope scope, struct str key);
-/* Every attribute key seen in the read's partitions whose values TraceQL can compare (strings,
- * booleans, numbers and arrays of one of these), each once per scope, in no order. */
+/* Every attribute key seen in the read's partitions, whatever the type of its values, each once per
+ * scope, in no order. */
 int store_tag_keys(struct store_read *r, store_tag_fn *fn, void *arg);
 
 struct store_stat {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tags.c - which attribute keys there are: read from the dictionaries, without looking at a span.
  *
- * A partition's FIELD entries are its keys with scope and type, at most DICT_OTHERS_MAX of them; keys
- * past that bound are not listed. Values are query's business. The invariant: a key comes once per
- * scope, whatever the number of partitions and of types it was seen with. */
+ * A partition's FIELD entries are its keys with scope and type, at most DICT_OTHERS_MAX of them;
+ * keys past that bound are not listed. Values are query's business. The invariant: a key comes once
+ * per scope, whatever the number of partitions and of types it was seen with. */
 #include "store/read.h"
 
 #include <errno.h>
@@ -61,13 +61,6 @@ static bool tags_add(struct tags *t, enum tag_scope scope, struct str key)
 	return true;
 }
 
-/* What TraceQL can compare. */
-static bool is_comparable(uint8_t type)
-{
-	return type == VAL_STR || type == VAL_BOOL || type == VAL_INT || type == VAL_DOUBLE ||
-	       type >= DISK_ARRAY_STR;
-}
-
 static bool is_field_key(MDB_val key)
 {
 	uint64_t k;
@@ -99,7 +92,7 @@ static int tags_of_part(struct store_read *r, struct read_part *rp, struct tags 
 			break;
 		if (field_parse((struct str){val.mv_data, val.mv_size}, &scope, &type, &name) < 0)
 			read_unclean(r, rp);
-		else if (is_comparable(type) && tags_add(t, scope, name))
+		else if (tags_add(t, scope, name))
 			err = fn(arg, scope, name);
 	}
 	mdb_cursor_close(cur);

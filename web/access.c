@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* access.c - what access.h promises. A page in a browser can make a name of its own point at us, but
- * it cannot change the Host header: so a name that is not ours is refused, before routes and tokens.
- * The invariant: nothing here resolves a name, and no comparison of a token ends early. */
+/* access.c - what access.h promises. A page in a browser can make a name of its own point at us,
+ * but it cannot change the Host header: so a name that is not ours is refused, before routes and
+ * tokens. The invariant: nothing here resolves a name, and no comparison of a token ends early. */
 #include "web/access.h"
 
 #include <arpa/inet.h>

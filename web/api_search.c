@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_search.c - /api/search: parameters to a query, its result to Tempo's SearchResponse in JSON or
- * protobuf. Decides nothing about which traces match. The invariant: clients parse the JSON strictly,
- * so no key is written that the SearchResponse of 2025-05-29 does not have. */
+/* api_search.c - /api/search: parameters to a query, its result to Tempo's SearchResponse in JSON
+ * or protobuf. Decides nothing about which traces match. The invariant: clients parse the JSON
+ * strictly, so no key is written that the SearchResponse of 2025-05-29 does not have. */
 #include <string.h>
 
 #include "proto/tempopb.pb-c.h"
@@ -240,7 +240,8 @@ static void drop_sets(struct search_result *res)
 		res->traces[i].set_cnt = res->traces[i].service_cnt = 0;
 }
 
-static void run(const struct request *rq, const struct search_params *p, bool by_tags, struct reply *out)
+static void run(const struct request *rq, const struct search_params *p, bool by_tags,
+		struct reply *out)
 {
 	struct search_result res;
 	struct query *q = NULL;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* api_status.c - what the program says of itself: /ready, /api/echo, build information, /metrics in
  * Prometheus text, /status as JSON. Everything shown comes from store/stats.h and store_stat; this
- * file only escapes and writes it. The invariant: notes may hold anything, so they leave only through
- * the JSON writer. */
+ * file only escapes and writes it. The invariant: notes may hold anything, so they leave only
+ * through the JSON writer. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -85,9 +85,11 @@ void api_metrics(const struct request *rq, struct reply *out)
 	(void)rq;
 	out->status = 200;
 	out->type = "text/plain; version=0.0.4; charset=utf-8";
-	strbuf_printf(&out->body, "# HELP wirespan_build_info The running version.\n"
-				  "# TYPE wirespan_build_info gauge\n"
-				  "wirespan_build_info{version=\"%s\"} 1\n", VERSION);
+	strbuf_printf(&out->body,
+		      "# HELP wirespan_build_info The running version.\n"
+		      "# TYPE wirespan_build_info gauge\n"
+		      "wirespan_build_info{version=\"%s\"} 1\n",
+		      VERSION);
 	stats_walk(metric_row, &m);
 }
 

@@ -47,8 +47,8 @@ static ProtobufCBinaryData *pb_strings(struct arena *a, const struct str *at, ui
 }
 
 /* A flat list: tagNames and tagValues of v1 have one message form and two JSON keys. */
-static void write_strings(const struct request *rq, const char *key, const struct str *at, uint32_t cnt,
-			  struct reply *out)
+static void write_strings(const struct request *rq, const char *key, const struct str *at,
+			  uint32_t cnt, struct reply *out)
 {
 	Tempopb__SearchStringsResponse m;
 	Tempopb__MetadataMetrics metrics;
@@ -170,8 +170,8 @@ static uint32_t sort_unique(struct str *at, uint32_t cnt)
 
 static bool scope_known(struct str scope)
 {
-	static const char *const scopes[] = {"none", "span", "resource", "event", "link",
-					     "instrumentation", "intrinsic"};
+	static const char *const scopes[] = {
+	    "none", "span", "resource", "event", "link", "instrumentation", "intrinsic"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(scopes); i++)
 		if (str_eq(scope, str_of(scopes[i])))
@@ -314,9 +314,9 @@ static uint32_t v1_names(const struct request *rq, const char *ret[TAG_SCOPE_COU
 	static const struct {
 		const char *plain, *name;
 	} special[] = {
-		{"name", "name"},	     {"service.name", "resource.service.name"},
-		{"root.name", "rootName"},   {"root.service.name", "rootServiceName"},
-		{"status.code", "status"},
+	    {"name", "name"},	       {"service.name", "resource.service.name"},
+	    {"root.name", "rootName"}, {"root.service.name", "rootServiceName"},
+	    {"status.code", "status"},
 	};
 	static const char *const scopes[TAG_SCOPE_COUNT] = {"span", "resource", "event", "link",
 							    "instrumentation"};
@@ -351,7 +351,8 @@ static void texts_add(struct arena *a, struct texts *t, const struct tag_values 
 }
 
 /* A query answers one question, so each name is one; false: the reply is an error. */
-static bool ask_v1(const struct request *rq, const struct tag_params *p, struct texts *t, struct reply *out)
+static bool ask_v1(const struct request *rq, const struct tag_params *p, struct texts *t,
+		   struct reply *out)
 {
 	struct tag_values values;
 	struct query *q = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_trace.c - a trace by id: v1 (404 when there is none) and v2 (200 with an empty trace, which is
- * what Grafana understands). start and end are checked and otherwise ignored: the store looks
+/* api_trace.c - a trace by id: v1 (404 when there is none) and v2 (200 with an empty trace, which
+ * is what Grafana understands). start and end are checked and otherwise ignored: the store looks
  * everywhere. The invariant: Tempo's answers carry no flags, so ours do not either; export does. */
 #include "proto/tempopb.pb-c.h"
 #include "store/otlp.h"
@@ -16,7 +16,8 @@ static void drop_flags(struct query_trace *t)
 }
 
 /* Reads the trace into q's arena; false: the reply is an error. *q is to be ended either way. */
-static bool find(const struct request *rq, struct query **q, struct query_trace *t, struct reply *out)
+static bool find(const struct request *rq, struct query **q, struct query_trace *t,
+		 struct reply *out)
 {
 	struct strbuf why;
 	uint8_t id[16];

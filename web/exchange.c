@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* exchange.c - turns libmicrohttpd's callbacks into one struct request, gives it to the handler of its
- * route and sends the reply.
+/* exchange.c - turns libmicrohttpd's callbacks into one struct request, gives it to the handler of
+ * its route and sends the reply.
  *
- * The URI is taken raw and parsed by params.c and routes.c, so that %2F and zero bytes mean what they
- * should. Who may ask is decided before any of the body is read. Runs on MHD's threads, one request
- * of a connection at a time. The invariant: of a body at most HTTP_BODY_MAX bytes are kept, and only
- * for routes that take one. */
+ * The URI is taken raw and parsed by params.c and routes.c, so that %2F and zero bytes mean what
+ * they should. Who may ask is decided before any of the body is read. Runs on MHD's threads, one
+ * request of a connection at a time. The invariant: of a body at most HTTP_BODY_MAX bytes are kept,
+ * and only for routes that take one. */
 #include "web/exchange.h"
 
 #include <poll.h>
@@ -70,7 +70,7 @@ static const char *header(struct exchange *x, const char *name)
 static int connection_fd(struct exchange *x)
 {
 	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(x->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+	    MHD_get_connection_info(x->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
 
 	return info ? info->connect_fd : -1;
 }
@@ -171,14 +171,16 @@ static bool too_large(struct exchange *x)
 static bool refuse(struct exchange *x, struct reply *out)
 {
 	if (!host_ok(x))
-		reply_text(out, 403, "The Host header names another host than this server; add the name to "
-				     "its configuration if it is right.\n");
+		reply_text(out, 403,
+			   "The Host header names another host than this server; add the name to "
+			   "its configuration if it is right.\n");
 	else if (!token_ok(x))
 		reply_text(out, 401, "A bearer token is required.\n");
 	else if (!x->route)
 		reply_text(out, 404, "404 page not found\n");
 	else if (x->route->body && too_large(x))
-		reply_text(out, 413, "The request body is larger than %d MiB.\n", HTTP_BODY_MAX >> 20);
+		reply_text(out, 413, "The request body is larger than %d MiB.\n",
+			   HTTP_BODY_MAX >> 20);
 	else
 		return false;
 	return true;
@@ -215,8 +217,9 @@ static enum MHD_Result finish(struct exchange *x)
 	return refuse(x, &out) ? send_reply(x, &out) : answer(x);
 }
 
-enum MHD_Result exchange_step(void *web, struct MHD_Connection *conn, const char *url, const char *method,
-			      const char *version, const char *data, size_t *len, void **exchange)
+enum MHD_Result exchange_step(void *web, struct MHD_Connection *conn, const char *url,
+			      const char *method, const char *version, const char *data,
+			      size_t *len, void **exchange)
 {
 	struct exchange *x = *exchange;
 

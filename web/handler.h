@@ -16,10 +16,10 @@ enum { HTTP_BODY_MAX = 16 * 1024 * 1024 }; /* of a request, also after gunzip */
 struct request {
 	struct store *store;
 	struct arena *arena; /* lives as long as the request; without a limit: the URI bounds it */
-	bool ready;          /* web_ready was called */
+	bool ready;	     /* web_ready was called */
 	const char *method;
-	struct str path;     /* as sent */
-	struct str segment;  /* what stands for {} in the route's pattern, decoded */
+	struct str path;    /* as sent */
+	struct str segment; /* what stands for {} in the route's pattern, decoded */
 	struct params params;
 	struct str body;
 	const char *accept, *content_type, *content_encoding; /* "" when not sent */

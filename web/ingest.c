@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ingest.c - OTLP/HTTP in: POST /v1/traces as protobuf or JSON, plain or gzip, into the store. Does
- * not answer for what a span says: ids are the only thing that gets one rejected. The invariant: the
- * answer speaks the language of the request, and 503 (which exporters repeat) is given only when none
- * of the spans was taken. */
+ * not answer for what a span says: ids are the only thing that gets one rejected. The invariant:
+ * the answer speaks the language of the request, and 503 (which exporters repeat) is given only
+ * when none of the spans was taken. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -56,8 +56,8 @@ static void pb_text(struct strbuf *out, int number, struct str s)
 }
 
 /* A google.rpc.Status: {1 code, 2 message}. */
-static void reply_status(const struct request *rq, struct reply *out, unsigned int http, unsigned int code,
-			 const char *message)
+static void reply_status(const struct request *rq, struct reply *out, unsigned int http,
+			 unsigned int code, const char *message)
 {
 	struct json j = {&out->body, false};
 
@@ -120,7 +120,8 @@ static void reply_success(const struct request *rq, struct reply *out, size_t re
 
 static void count(const struct otlp_spans *spans)
 {
-	stat_add(stats_cell(STAT_COUNTER, "ingest_spans_total", "", "Spans received by OTLP."), spans->cnt);
+	stat_add(stats_cell(STAT_COUNTER, "ingest_spans_total", "", "Spans received by OTLP."),
+		 spans->cnt);
 	stat_add(stats_cell(STAT_COUNTER, "ingest_rejected_total", "",
 			    "Spans received by OTLP and left out because they had no ids."),
 		 spans->rejected);
@@ -152,7 +153,8 @@ static void decode(const struct request *rq, struct str body, struct reply *out)
 	else
 		err = otlp_decode_pb(&a, body.p, body.len, &spans, &why);
 	if (err == -ENOMEM)
-		reply_status(rq, out, 413, RPC_RESOURCE_EXHAUSTED, "the request needs too much memory");
+		reply_status(rq, out, 413, RPC_RESOURCE_EXHAUSTED,
+			     "the request needs too much memory");
 	else if (err)
 		reply_status(rq, out, 400, RPC_INVALID_ARGUMENT, why.p);
 	else
@@ -189,7 +191,8 @@ void ingest_traces(const struct request *rq, struct reply *out)
 	else if (strcasecmp(coding, "gzip") == 0)
 		gunzip_and_decode(rq, out);
 	else if (*coding && strcasecmp(coding, "identity") != 0)
-		reply_status(rq, out, 400, RPC_INVALID_ARGUMENT, "only gzip is understood as Content-Encoding");
+		reply_status(rq, out, 400, RPC_INVALID_ARGUMENT,
+			     "only gzip is understood as Content-Encoding");
 	else
 		decode(rq, rq->body, out);
 }

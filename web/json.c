@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* json.c - what json.h promises. Strings and attributes are written by store/otlp.h, so that there is
- * one escaper. Called by the handlers. The invariant: `comma` is set after every complete element
- * and cleared by an opening bracket or a key. */
+/* json.c - what json.h promises. Strings and attributes are written by store/otlp.h, so that there
+ * is one escaper. Called by the handlers. The invariant: `comma` is set after every complete
+ * element and cleared by an opening bracket or a key. */
 #include "web/json.h"
 
 #include <inttypes.h>

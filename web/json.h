@@ -17,9 +17,11 @@ void json_open(struct json *j, const char *key, char bracket);
 void json_close(struct json *j, char bracket);
 
 void json_str(struct json *j, const char *key, struct str s);
-void json_num(struct json *j, const char *key, uint64_t n);    /* as a number */
-void json_num_str(struct json *j, const char *key, uint64_t n); /* as a string: 64-bit in proto3 JSON */
-/* A key that somebody else chose; json_num(j, NULL, ..) or json_open(j, NULL, ..) writes its value. */
+void json_num(struct json *j, const char *key, uint64_t n); /* as a number */
+void json_num_str(struct json *j, const char *key,
+		  uint64_t n); /* as a string: 64-bit in proto3 JSON */
+/* A key that somebody else chose; json_num(j, NULL, ..) or json_open(j, NULL, ..) writes its value.
+ */
 void json_key(struct json *j, struct str key);
 
 /* proto3 JSON: nothing when it is the default. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* legacy.c - the tags parameter of a search, logfmt, into TraceQL: a value is searched for as a part of
- * a string, or as an equal integer; every tag may be met by another span of the trace. Knows nothing of
- * spans and asks nothing of the store. The invariant: whatever a tag holds, it ends up inside a quoted
- * string of the query, with the regular expression's characters escaped first. */
+/* legacy.c - the tags parameter of a search, logfmt, into TraceQL: a value is searched for as a
+ * part of a string, or as an equal integer; every tag may be met by another span of the trace.
+ * Knows nothing of spans and asks nothing of the store. The invariant: whatever a tag holds, it
+ * ends up inside a quoted string of the query, with the regular expression's characters escaped
+ * first. */
 #include "web/legacy.h"
 
 #include <errno.h>
@@ -23,7 +24,8 @@ struct scan {
 
 static int unexpected(struct scan *s)
 {
-	strbuf_printf(s->why, "invalid tags: unexpected '%c' at pos %zu", s->text.p[s->at], s->at + 1);
+	strbuf_printf(s->why, "invalid tags: unexpected '%c' at pos %zu", s->text.p[s->at],
+		      s->at + 1);
 	return -EINVAL;
 }
 
@@ -37,7 +39,8 @@ static struct str scan_word(struct scan *s)
 {
 	struct str word = {s->text.p + s->at, 0};
 
-	while (more(s) && (unsigned char)s->text.p[s->at] > ' ' && !strchr("=\"", s->text.p[s->at])) {
+	while (more(s) && (unsigned char)s->text.p[s->at] > ' ' &&
+	       !strchr("=\"", s->text.p[s->at])) {
 		s->at++;
 		word.len++;
 	}
@@ -62,7 +65,8 @@ static int scan_quoted(struct scan *s, struct str *ret)
 		out[len++] = escape ? unescaped(s->text.p[s->at]) : s->text.p[s->at];
 	}
 	if (!more(s)) {
-		strbuf_printf(s->why, "invalid tags: unterminated quoted value at pos %zu", s->at + 1);
+		strbuf_printf(s->why, "invalid tags: unterminated quoted value at pos %zu",
+			      s->at + 1);
 		return -EINVAL;
 	}
 	s->at++;
@@ -148,10 +152,10 @@ static const char *intrinsic(struct str key)
 	static const struct {
 		const char *tag, *name;
 	} names[] = {
-		{"name", "name"},
-		{"service.name", "resource.service.name"},
-		{"root.name", "rootName"},
-		{"root.service.name", "rootServiceName"},
+	    {"name", "name"},
+	    {"service.name", "resource.service.name"},
+	    {"root.name", "rootName"},
+	    {"root.service.name", "rootServiceName"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)

@@ -5,8 +5,8 @@
 
 #include "store/base.h"
 
-/* The TraceQL that finds what the tags (logfmt) describe; lives in the arena. -EINVAL: the body of the
- * 400 answer is in why. */
+/* The TraceQL that finds what the tags (logfmt) describe; lives in the arena. -EINVAL: the body of
+ * the 400 answer is in why. */
 int legacy_query(struct arena *a, struct str tags, struct str *ret, struct strbuf *why);
 
 #endif

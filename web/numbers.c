@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* numbers.c - what numbers.h promises. Pure functions on borrowed text; nothing here knows which
- * parameter it reads. The invariant: arithmetic on what a stranger typed is checked for overflow. */
+ * parameter it reads. The invariant: arithmetic on what a stranger typed is checked for overflow.
+ */
 #include "web/numbers.h"
 
 #include <errno.h>
@@ -95,20 +96,20 @@ struct unit {
 };
 
 static const struct unit go_units[] = {
-	{"ns", 1},	    {"us", 1000},     {"\xc2\xb5s", 1000},    {"\xce\xbcs", 1000},
-	{"ms", NS_PER_MS},  {"s", NS_PER_S},  {"m", 60ull * NS_PER_S}, {"h", 3600ull * NS_PER_S},
-	{NULL, 0},
+    {"ns", 1},	       {"us", 1000},	{"\xc2\xb5s", 1000},	 {"\xce\xbcs", 1000},
+    {"ms", NS_PER_MS}, {"s", NS_PER_S}, {"m", 60ull * NS_PER_S}, {"h", 3600ull * NS_PER_S},
+    {NULL, 0},
 };
 
 static const struct unit prom_units[] = {
-	{"y", 365 * 86400ull * NS_PER_S},
-	{"w", 7 * 86400ull * NS_PER_S},
-	{"d", 86400ull * NS_PER_S},
-	{"h", 3600ull * NS_PER_S},
-	{"m", 60ull * NS_PER_S},
-	{"s", NS_PER_S},
-	{"ms", NS_PER_MS},
-	{NULL, 0},
+    {"y", 365 * 86400ull * NS_PER_S},
+    {"w", 7 * 86400ull * NS_PER_S},
+    {"d", 86400ull * NS_PER_S},
+    {"h", 3600ull * NS_PER_S},
+    {"m", 60ull * NS_PER_S},
+    {"s", NS_PER_S},
+    {"ms", NS_PER_MS},
+    {NULL, 0},
 };
 
 static const struct unit *unit_find(const struct unit *units, struct str name)
@@ -124,7 +125,8 @@ static struct str take(struct str *text, bool digits)
 {
 	struct str got = {text->p, 0};
 
-	while (got.len < text->len && (is_digit(text->p[got.len]) || text->p[got.len] == '.') == digits)
+	while (got.len < text->len &&
+	       (is_digit(text->p[got.len]) || text->p[got.len] == '.') == digits)
 		got.len++;
 	text->p += got.len;
 	text->len -= got.len;
@@ -148,7 +150,8 @@ static int scaled(struct str number, uint64_t unit_ns, uint64_t *ret)
 		fraction += (number.p[i] - '0') * scale;
 	}
 	if (number.len - (dot != NULL) == 0 || __builtin_mul_overflow(v, unit_ns, &v) ||
-	    __builtin_add_overflow(v, (uint64_t)llround(fraction * (double)unit_ns), &v) || v > INT64_MAX)
+	    __builtin_add_overflow(v, (uint64_t)llround(fraction * (double)unit_ns), &v) ||
+	    v > INT64_MAX)
 		return -EINVAL;
 	*ret = v;
 	return 0;
@@ -214,8 +217,8 @@ int number_prom_duration(struct str text, uint64_t *ret_ns, struct strbuf *why)
 		const struct unit *unit = unit_find(units, name);
 
 		ok = unit && digits_to(number, UINT32_MAX, &v) == 0 &&
-		     !__builtin_mul_overflow(v, unit->ns, &v) && !__builtin_add_overflow(sum, v, &sum) &&
-		     sum <= INT64_MAX;
+		     !__builtin_mul_overflow(v, unit->ns, &v) &&
+		     !__builtin_add_overflow(sum, v, &sum) && sum <= INT64_MAX;
 		units = ok ? unit + 1 : units;
 	}
 	if (!ok && !str_eq(text, STR("0"))) {
@@ -282,7 +285,8 @@ static int rfc3339(const char *p, uint64_t *ret_ns)
 	long zone;
 	time_t t;
 
-	if (strlen(p) < 20 || p[4] != '-' || p[7] != '-' || p[10] != 'T' || p[13] != ':' || p[16] != ':')
+	if (strlen(p) < 20 || p[4] != '-' || p[7] != '-' || p[10] != 'T' || p[13] != ':' ||
+	    p[16] != ':')
 		return -1;
 	tm.tm_year = fixed_digits(p, 4) - 1900;
 	tm.tm_mon = fixed_digits(p + 5, 2) - 1;
@@ -290,9 +294,9 @@ static int rfc3339(const char *p, uint64_t *ret_ns)
 	tm.tm_hour = fixed_digits(p + 11, 2);
 	tm.tm_min = fixed_digits(p + 14, 2);
 	tm.tm_sec = fixed_digits(p + 17, 2);
-	if (tm.tm_year < 70 || tm.tm_year > 500 || tm.tm_mon < 0 || tm.tm_mon > 11 || tm.tm_mday < 1 ||
-	    tm.tm_mday > 31 || tm.tm_hour < 0 || tm.tm_hour > 23 || tm.tm_min < 0 || tm.tm_min > 59 ||
-	    tm.tm_sec < 0 || tm.tm_sec > 59)
+	if (tm.tm_year < 70 || tm.tm_year > 500 || tm.tm_mon < 0 || tm.tm_mon > 11 ||
+	    tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour < 0 || tm.tm_hour > 23 ||
+	    tm.tm_min < 0 || tm.tm_min > 59 || tm.tm_sec < 0 || tm.tm_sec > 59)
 		return -1;
 	ns = rfc_fraction(p + 19, &len);
 	if (rfc_zone(p + 19 + len, &zone))

@@ -108,8 +108,10 @@ int params_trace_id(struct str text, uint8_t ret[16], struct strbuf *why)
 
 	for (size_t i = 0; i < text.len; i++)
 		if (!strchr("0123456789abcdefABCDEF", text.p[i]) || !text.p[i])
-			return bad(why, "trace IDs can only contain hex characters: "
-				   "invalid character '%c' at position %zu", text.p[i], i + 1);
+			return bad(why,
+				   "trace IDs can only contain hex characters: "
+				   "invalid character '%c' at position %zu",
+				   text.p[i], i + 1);
 	if (text.len > sizeof(padded))
 		return bad(why, "trace IDs can't be larger than 128 bits");
 	memset(padded, '0', sizeof(padded));
@@ -146,7 +148,8 @@ static int get_int64(const struct params *p, const char *key, int64_t *ret, stru
 }
 
 /* Whole milliseconds count. */
-static int get_duration(const struct params *p, const char *key, uint64_t *ret_ns, struct strbuf *why)
+static int get_duration(const struct params *p, const char *key, uint64_t *ret_ns,
+			struct strbuf *why)
 {
 	struct str text = params_get(p, key);
 
@@ -167,8 +170,10 @@ int params_trace_range(const struct params *p, struct strbuf *why)
 
 	err = err ?: get_int64(p, "end", &end, why);
 	if (!err && start && end && start >= end)
-		return bad(why, "http parameter start must be before end. received start=%" PRId64
-			   " end=%" PRId64, start, end);
+		return bad(why,
+			   "http parameter start must be before end. received start=%" PRId64
+			   " end=%" PRId64,
+			   start, end);
 	return err;
 }
 
@@ -189,11 +194,16 @@ static int search_range(const struct params *p, uint64_t now_ns, struct search_p
 		return 0;
 	}
 	if (end <= start)
-		return bad(why, "http parameter start must be before end. received start=%" PRIu32
-			   " end=%" PRIu32, start, end);
+		return bad(why,
+			   "http parameter start must be before end. received start=%" PRIu32
+			   " end=%" PRIu32,
+			   start, end);
 	if (end - start > RANGE_MAX_S)
-		return bad(why, "range specified by start and end exceeds 168h0m0s. received start=%" PRIu32
-			   " end=%" PRIu32, start, end);
+		return bad(
+		    why,
+		    "range specified by start and end exceeds 168h0m0s. received start=%" PRIu32
+		    " end=%" PRIu32,
+		    start, end);
 	ret->from_ns = (uint64_t)start * NS_PER_S;
 	ret->to_ns = (uint64_t)end * NS_PER_S;
 	return 0;
@@ -221,7 +231,8 @@ static int search_limits(const struct params *p, struct search_params *ret, stru
 	if (ret->limit > LIMIT_MAX)
 		return bad(why, "limit %" PRIu32 " exceeds max limit %d", ret->limit, LIMIT_MAX);
 	if (ret->spss > SPSS_MAX)
-		return bad(why, "spans per span set exceeds %d. received %" PRIu32, SPSS_MAX, ret->spss);
+		return bad(why, "spans per span set exceeds %d. received %" PRIu32, SPSS_MAX,
+			   ret->spss);
 	if (ret->spss == 0)
 		ret->spss = SPSS_DEFAULT;
 	return 0;
@@ -254,7 +265,8 @@ static int tag_time(struct str text, const char *key, uint64_t *ret_ns, struct s
 	return 0;
 }
 
-static int tag_since(const struct params *p, uint64_t now_ns, struct tag_params *ret, struct strbuf *why)
+static int tag_since(const struct params *p, uint64_t now_ns, struct tag_params *ret,
+		     struct strbuf *why)
 {
 	struct str since = params_get(p, "since");
 	uint64_t ns = (uint64_t)RANGE_DEFAULT_S * NS_PER_S;
@@ -270,7 +282,8 @@ static int tag_since(const struct params *p, uint64_t now_ns, struct tag_params 
 	return 0;
 }
 
-static int tag_range(const struct params *p, uint64_t now_ns, struct tag_params *ret, struct strbuf *why)
+static int tag_range(const struct params *p, uint64_t now_ns, struct tag_params *ret,
+		     struct strbuf *why)
 {
 	struct str start = params_get(p, "start"), end = params_get(p, "end");
 	int err;
@@ -279,12 +292,14 @@ static int tag_range(const struct params *p, uint64_t now_ns, struct tag_params 
 		return tag_since(p, now_ns, ret, why);
 	if (!start.len || !end.len)
 		return bad(why, "error parsing date range: only one of start and end provided: "
-			   "must provide both or neither");
+				"must provide both or neither");
 	err = tag_time(start, "start", &ret->from_ns, why);
 	err = err ?: tag_time(end, "end", &ret->to_ns, why);
 	if (!err && ret->to_ns < ret->from_ns)
-		return bad(why, "http parameter start must be before end. received start=%" PRIu64
-			   " end=%" PRIu64, ret->from_ns / NS_PER_S, ret->to_ns / NS_PER_S);
+		return bad(why,
+			   "http parameter start must be before end. received start=%" PRIu64
+			   " end=%" PRIu64,
+			   ret->from_ns / NS_PER_S, ret->to_ns / NS_PER_S);
 	return err;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* params.h - the parameters of a request: percent-decoding, times, durations, ids, numbers, with the
- * error texts that Tempo's clients know. Knows nothing of HTTP's framing and asks nothing of the
- * store. Functions return 0, or -EINVAL with the body of the 400 answer in why. */
+/* params.h - the parameters of a request: percent-decoding, times, durations, ids, numbers, with
+ * the error texts that Tempo's clients know. Knows nothing of HTTP's framing and asks nothing of
+ * the store. Functions return 0, or -EINVAL with the body of the 400 answer in why. */
 #ifndef WIRESPAN_PARAMS_H
 #define WIRESPAN_PARAMS_H
 
@@ -32,6 +32,7 @@ int params_trace_range(const struct params *p, struct strbuf *why);
 int params_search(const struct params *p, uint64_t now_ns, struct search_params *ret,
 		  struct strbuf *why);
 /* q, limit and the time range of tag names and values; name is the caller's. */
-int params_tags(const struct params *p, uint64_t now_ns, struct tag_params *ret, struct strbuf *why);
+int params_tags(const struct params *p, uint64_t now_ns, struct tag_params *ret,
+		struct strbuf *why);
 
 #endif

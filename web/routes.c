@@ -6,19 +6,19 @@
 #include <string.h>
 
 static const struct route routes[] = {
-	{.pattern = "/ready", .handler = api_ready, .open = true},
-	{.pattern = "/metrics", .handler = api_metrics},
-	{.pattern = "/status", .handler = api_status},
-	{.pattern = "/api/echo", .handler = api_echo},
-	{.pattern = "/api/status/buildinfo", .handler = api_buildinfo},
-	{.pattern = "/api/traces/{}", .handler = api_trace_v1},
-	{.pattern = "/api/v2/traces/{}", .handler = api_trace_v2},
-	{.pattern = "/api/search", .handler = api_search},
-	{.pattern = "/api/search/tags", .handler = api_tags_v1},
-	{.pattern = "/api/v2/search/tags", .handler = api_tags_v2},
-	{.pattern = "/api/search/tag/{}/values", .handler = api_values_v1},
-	{.pattern = "/api/v2/search/tag/{}/values", .handler = api_values_v2},
-	{.pattern = "/v1/traces", .handler = ingest_traces, .body = true},
+    {.pattern = "/ready", .handler = api_ready, .open = true},
+    {.pattern = "/metrics", .handler = api_metrics},
+    {.pattern = "/status", .handler = api_status},
+    {.pattern = "/api/echo", .handler = api_echo},
+    {.pattern = "/api/status/buildinfo", .handler = api_buildinfo},
+    {.pattern = "/api/traces/{}", .handler = api_trace_v1},
+    {.pattern = "/api/v2/traces/{}", .handler = api_trace_v2},
+    {.pattern = "/api/search", .handler = api_search},
+    {.pattern = "/api/search/tags", .handler = api_tags_v1},
+    {.pattern = "/api/v2/search/tags", .handler = api_tags_v2},
+    {.pattern = "/api/search/tag/{}/values", .handler = api_values_v1},
+    {.pattern = "/api/v2/search/tag/{}/values", .handler = api_values_v2},
+    {.pattern = "/v1/traces", .handler = ingest_traces, .body = true},
 };
 
 /* The segment is whatever stands between the two halves of the pattern, without a slash. */

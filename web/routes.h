@@ -12,8 +12,8 @@ struct route {
 	bool body; /* takes a request body; elsewhere bodies are thrown away */
 };
 
-/* Matches the path as it was sent, so that %2F never splits a segment; NULL: no such path, or a broken
- * percent sequence. ret_segment is decoded into a. */
+/* Matches the path as it was sent, so that %2F never splits a segment; NULL: no such path, or a
+ * broken percent sequence. ret_segment is decoded into a. */
 const struct route *route_find(struct str path, struct arena *a, struct str *ret_segment);
 
 #endif

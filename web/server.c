@@ -64,20 +64,26 @@ static int read_token(struct web *w, const char *path, struct strbuf *why)
 
 static int port_of(const struct sockaddr_storage *sa)
 {
-	return ntohs(sa->ss_family == AF_INET ? ((const struct sockaddr_in *)sa)->sin_port :
-						((const struct sockaddr_in6 *)sa)->sin6_port);
+	return ntohs(sa->ss_family == AF_INET ? ((const struct sockaddr_in *)sa)->sin_port
+					      : ((const struct sockaddr_in6 *)sa)->sin6_port);
 }
 
-static int check_address(const struct web_conf *conf, struct sockaddr_storage *sa, struct strbuf *why)
+static int check_address(const struct web_conf *conf, struct sockaddr_storage *sa,
+			 struct strbuf *why)
 {
 	if (access_parse_listen(conf->listen, sa)) {
-		strbuf_printf(why, "cannot listen on \"%s\": an address is written 127.0.0.1:3200 or [::1]:3200",
-			      conf->listen);
+		strbuf_printf(
+		    why,
+		    "cannot listen on \"%s\": an address is written 127.0.0.1:3200 or [::1]:3200",
+		    conf->listen);
 		return -EINVAL;
 	}
 	if (!access_is_loopback((struct sockaddr *)sa) && !conf->token_file && !conf->insecure) {
-		strbuf_printf(why, "%s can be reached from other machines: give a token file, or say insecure "
-				   "to serve without one", conf->listen);
+		strbuf_printf(
+		    why,
+		    "%s can be reached from other machines: give a token file, or say insecure "
+		    "to serve without one",
+		    conf->listen);
 		return -EACCES;
 	}
 	return 0;
@@ -86,7 +92,8 @@ static int check_address(const struct web_conf *conf, struct sockaddr_storage *s
 static int socket_open(const struct sockaddr_storage *sa, int *ret_fd)
 {
 	int fd = socket(sa->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1, err;
-	socklen_t len = sa->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+	socklen_t len =
+	    sa->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 
 	if (fd < 0)
 		return -errno;
@@ -110,7 +117,8 @@ static int web_listen(struct web *w, const struct web_conf *conf, int *ret_fd, s
 		return err;
 	err = socket_open(&sa, ret_fd);
 	if (err == -EADDRINUSE)
-		strbuf_printf(why, "cannot listen on %s: another program has this port", conf->listen);
+		strbuf_printf(why, "cannot listen on %s: another program has this port",
+			      conf->listen);
 	else if (err)
 		strbuf_printf(why, "cannot listen on %s: %s", conf->listen, strerror(-err));
 	if (err)
@@ -136,26 +144,26 @@ static void log_mhd(void *arg, const char *fmt, va_list ap)
 }
 
 /* fd is MHD's from here on, whether it starts or not. */
-static int daemon_start(struct web *w, int fd, unsigned int threads, const struct MHD_OptionItem *tls,
-			struct strbuf *why)
+static int daemon_start(struct web *w, int fd, unsigned int threads,
+			const struct MHD_OptionItem *tls, struct strbuf *why)
 {
-	unsigned int flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0);
+	unsigned int flags =
+	    MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0);
 	static const struct MHD_OptionItem no_tls[] = {{MHD_OPTION_END, 0, NULL}};
 
-	w->daemon = MHD_start_daemon(flags, 0, NULL, NULL, exchange_step, w,
-				     MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL,
-				     MHD_OPTION_LISTEN_SOCKET, fd,
-				     MHD_OPTION_THREAD_POOL_SIZE, threads,
-				     MHD_OPTION_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_MAX,
-				     MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)IDLE_S,
-				     MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-				     MHD_OPTION_URI_LOG_CALLBACK, exchange_new, w,
-				     MHD_OPTION_NOTIFY_COMPLETED, exchange_free, w,
-				     MHD_OPTION_ARRAY, tls ? tls : no_tls, MHD_OPTION_END);
+	w->daemon = MHD_start_daemon(
+	    flags, 0, NULL, NULL, exchange_step, w, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL,
+	    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, threads,
+	    MHD_OPTION_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_MAX,
+	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	    (size_t)CONNECTION_MEMORY, MHD_OPTION_URI_LOG_CALLBACK, exchange_new, w,
+	    MHD_OPTION_NOTIFY_COMPLETED, exchange_free, w, MHD_OPTION_ARRAY, tls ? tls : no_tls,
+	    MHD_OPTION_END);
 	if (w->daemon)
 		return 0;
-	strbuf_adds(why, tls ? "cannot start the HTTPS server: is the certificate PEM, and the key its own?" :
-			       "cannot start the HTTP server");
+	strbuf_adds(
+	    why, tls ? "cannot start the HTTPS server: is the certificate PEM, and the key its own?"
+		     : "cannot start the HTTP server");
 	return tls ? -EINVAL : -EIO;
 }
 
@@ -197,8 +205,8 @@ static int start(struct web *w, const struct web_conf *conf, struct strbuf *why)
 	err = err ?: web_listen(w, conf, &fd, why);
 	if (err)
 		return err;
-	return conf->tls_cert_file ? start_tls(w, fd, threads, conf, why) :
-				     daemon_start(w, fd, threads, NULL, why);
+	return conf->tls_cert_file ? start_tls(w, fd, threads, conf, why)
+				   : daemon_start(w, fd, threads, NULL, why);
 }
 
 /* --- public --- */

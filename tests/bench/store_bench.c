@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store_bench DIR [SPANS]: puts demo-like spans (five a trace) into a new store in DIR and prints one
- * JSON line: spans a second of CPU and of wall time, bytes a span, longest append, traces by id a
- * second, spans walked a second, anonymous memory. Making the spans is not counted. */
+/* store_bench DIR [SPANS]: puts demo-like spans (five a trace) into a new store in DIR and prints
+ * one JSON line: spans a second of CPU and of wall time, bytes a span, longest append, traces by id
+ * a second, spans walked a second, anonymous memory. Making the spans is not counted. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

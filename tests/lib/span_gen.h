@@ -38,8 +38,11 @@ static inline void gen_bytes(struct gen *g, void *to, size_t len)
 /* Mostly short and from a small set, sometimes anything, sometimes long. */
 static inline struct str gen_str(struct gen *g)
 {
-	static const char *const words[] = {"", "a", "ab", "GET", "http.route", "/api/todos/{id}",
-					    "localhost", "SELECT todos", "wirespan", "\x01\xff<&>"};
+	static const char *const words[] = {"",		  "a",
+					    "ab",	  "GET",
+					    "http.route", "/api/todos/{id}",
+					    "localhost",  "SELECT todos",
+					    "wirespan",	  "\x01\xff<&>"};
 	char any[3000];
 	size_t len;
 
@@ -105,9 +108,9 @@ static inline struct attrs gen_attr_list(struct gen *g, uint32_t max)
 	uint32_t cnt = gen_below(g, max + 1);
 
 	return (struct attrs){
-		.at = gen_attrs(g, cnt, 1),
-		.cnt = cnt,
-		.dropped = gen_below(g, 4) ? 0 : (uint32_t)gen_u64(g),
+	    .at = gen_attrs(g, cnt, 1),
+	    .cnt = cnt,
+	    .dropped = gen_below(g, 4) ? 0 : (uint32_t)gen_u64(g),
 	};
 }
 
@@ -152,11 +155,11 @@ static inline void gen_links(struct gen *g, struct span *sp)
 static inline struct span gen_span(struct gen *g, const uint8_t trace_id[16], uint64_t start_ns)
 {
 	struct span sp = {
-		.start_ns = start_ns + gen_below(g, NS_PER_S),
-		.kind = gen_below(g, 6),
-		.status = gen_below(g, 3),
-		.name = gen_str(g),
-		.attrs = gen_attr_list(g, 12),
+	    .start_ns = start_ns + gen_below(g, NS_PER_S),
+	    .kind = gen_below(g, 6),
+	    .status = gen_below(g, 3),
+	    .name = gen_str(g),
+	    .attrs = gen_attr_list(g, 12),
 	};
 
 	memcpy(sp.trace_id, trace_id, 16);
@@ -259,7 +262,8 @@ static inline bool gen_shared_eq(const struct span *a, const struct span *b)
 
 static inline bool gen_span_eq(const struct span *a, const struct span *b)
 {
-	return memcmp(a->trace_id, b->trace_id, 16) == 0 && memcmp(a->span_id, b->span_id, 8) == 0 &&
+	return memcmp(a->trace_id, b->trace_id, 16) == 0 &&
+	       memcmp(a->span_id, b->span_id, 8) == 0 &&
 	       memcmp(a->parent_id, b->parent_id, 8) == 0 && a->start_ns == b->start_ns &&
 	       a->end_ns == b->end_ns && a->kind == b->kind && a->status == b->status &&
 	       a->flags == b->flags && a->events_dropped == b->events_dropped &&
@@ -286,16 +290,17 @@ static inline const struct resource *gen_demo_resource(struct arena *a, const ch
 {
 	struct resource *res = arena_new(a, struct resource);
 	struct attr list[] = {
-		gen_s("service.name", str_of(service)),
-		gen_s("service.instance.id", str_of(arena_printf(a, "node-1-%d-8812345", pid))),
-		gen_s("host.name", STR("node-1")),
-		gen_i("process.pid", pid),
-		gen_s("process.executable.name", str_of(exe)),
-		gen_s("telemetry.sdk.language", STR("go")),
-		gen_s("telemetry.distro.name", STR("wirespan")),
+	    gen_s("service.name", str_of(service)),
+	    gen_s("service.instance.id", str_of(arena_printf(a, "node-1-%d-8812345", pid))),
+	    gen_s("host.name", STR("node-1")),
+	    gen_i("process.pid", pid),
+	    gen_s("process.executable.name", str_of(exe)),
+	    gen_s("telemetry.sdk.language", STR("go")),
+	    gen_s("telemetry.distro.name", STR("wirespan")),
 	};
 
-	res->attrs = (struct attrs){arena_array(a, struct attr, ARRAY_SIZE(list)), ARRAY_SIZE(list), 0};
+	res->attrs =
+	    (struct attrs){arena_array(a, struct attr, ARRAY_SIZE(list)), ARRAY_SIZE(list), 0};
 	memcpy(res->attrs.at, list, sizeof(list));
 	res->schema_url = STR("https://opentelemetry.io/schemas/1.37.0");
 	return res;
@@ -322,21 +327,21 @@ static inline struct attrs gen_http(struct gen *g, uint32_t id, bool is_client, 
 {
 	struct str path = str_of(arena_printf(g->a, "/api/todos/%u", id));
 	struct attr list[] = {
-		gen_s("http.request.method", STR("GET")),
-		is_client ? gen_s("url.full", str_of(arena_printf(g->a, "http://127.0.0.1:8080" STR_FMT,
-								   STR_ARG(path)))) :
-			    gen_s("url.path", path),
-		gen_s("url.scheme", STR("http")),
-		gen_s(is_client ? "url.template" : "http.route", STR("/api/todos/{id}")),
-		gen_i("http.response.status_code", 200),
-		gen_s("server.address", STR("127.0.0.1")),
-		gen_i("server.port", is_client ? 8080 : 80),
-		gen_s("network.peer.address", STR("127.0.0.1")),
-		gen_i("network.peer.port", port),
-		gen_s("network.protocol.version", STR("1.1")),
-		gen_s("user_agent.original", STR("curl/7.88.1")),
-		gen_i("http.request.body.size", 0),
-		gen_i("http.response.body.size", 80 + gen_below(g, 40)),
+	    gen_s("http.request.method", STR("GET")),
+	    is_client ? gen_s("url.full", str_of(arena_printf(g->a, "http://127.0.0.1:8080" STR_FMT,
+							      STR_ARG(path))))
+		      : gen_s("url.path", path),
+	    gen_s("url.scheme", STR("http")),
+	    gen_s(is_client ? "url.template" : "http.route", STR("/api/todos/{id}")),
+	    gen_i("http.response.status_code", 200),
+	    gen_s("server.address", STR("127.0.0.1")),
+	    gen_i("server.port", is_client ? 8080 : 80),
+	    gen_s("network.peer.address", STR("127.0.0.1")),
+	    gen_i("network.peer.port", port),
+	    gen_s("network.protocol.version", STR("1.1")),
+	    gen_s("user_agent.original", STR("curl/7.88.1")),
+	    gen_i("http.request.body.size", 0),
+	    gen_i("http.response.body.size", 80 + gen_below(g, 40)),
 	};
 	struct attrs as = {arena_array(g->a, struct attr, ARRAY_SIZE(list)), ARRAY_SIZE(list), 0};
 
@@ -347,17 +352,18 @@ static inline struct attrs gen_http(struct gen *g, uint32_t id, bool is_client, 
 static inline struct attrs gen_sql(struct gen *g, uint32_t port)
 {
 	struct attr list[] = {
-		gen_s("db.system.name", STR("postgresql")),
-		gen_s("db.namespace", STR("todos")),
-		gen_s("db.operation.name", STR("SELECT")),
-		gen_s("db.collection.name", STR("todos")),
-		gen_s("db.query.text", STR("SELECT id, title, done, created_at FROM todos WHERE id = $1")),
-		gen_s("db.query.summary", STR("SELECT todos")),
-		gen_s("server.address", STR("127.0.0.1")),
-		gen_i("server.port", 5432),
-		gen_s("network.peer.address", STR("127.0.0.1")),
-		gen_i("network.peer.port", port),
-		gen_i("db.response.returned_rows", gen_below(g, 3)),
+	    gen_s("db.system.name", STR("postgresql")),
+	    gen_s("db.namespace", STR("todos")),
+	    gen_s("db.operation.name", STR("SELECT")),
+	    gen_s("db.collection.name", STR("todos")),
+	    gen_s("db.query.text",
+		  STR("SELECT id, title, done, created_at FROM todos WHERE id = $1")),
+	    gen_s("db.query.summary", STR("SELECT todos")),
+	    gen_s("server.address", STR("127.0.0.1")),
+	    gen_i("server.port", 5432),
+	    gen_s("network.peer.address", STR("127.0.0.1")),
+	    gen_i("network.peer.port", port),
+	    gen_i("db.response.returned_rows", gen_below(g, 3)),
 	};
 	struct attrs as = {arena_array(g->a, struct attr, ARRAY_SIZE(list)), ARRAY_SIZE(list), 0};
 

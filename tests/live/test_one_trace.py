@@ -252,15 +252,42 @@ def test_selection_by_executable(stack, folder):
         assert chain_faults(x.spans, hops=[API, API_OUT]) == []
 
 
+def test_no_selector_is_every_listener_but_wirespan(stack, folder):
+    with Collector(folder, "--redact-query", "off") as c:
+        tempo = c.tempo()
+        for _ in range(2):  # the first one's search would be a span of ours by the second
+            x = Exchange(stack, tempo, "GET", "/api/todos")
+            assert x.faults("GET /api/todos", "SELECT todos") == []
+        assert tempo.search('{ resource.process.executable.name = "wirespan" }') == []
+
+
 class Shop:
     """A second API, started after the collector, under a name from its environment."""
+
+    POOL = 10  # connections of the API's pool
 
     def __init__(self, stack, port):
         self.port = port
         env = {"OTEL_SERVICE_NAME": "shop", "API_LISTEN": f"127.0.0.1:{port}", "API_DSN":
-               f"postgres://postgres@127.0.0.1:{stack.env['PG_PORT']}/todo?sslmode=disable"}
+               f"postgres://postgres@127.0.0.1:{stack.env['PG_PORT']}/todo?sslmode=disable"
+               "&application_name=shop"}
         self.process = subprocess.Popen([os.path.join(stack.folder, "api")], env=env,
                                         stderr=subprocess.DEVNULL)
+
+    def connect_anew(self, stack):
+        """PostgreSQL ends its connections; every request finds at least one of the dead ones."""
+        query = ("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                 "WHERE application_name = 'shop'")
+        subprocess.run(["psql", "-h", "127.0.0.1", "-p", stack.env["PG_PORT"], "-U", "postgres",
+                        "-qXc", query], check=True, stdout=subprocess.DEVNULL)
+        for n in range(self.POOL + 1):
+            self.ask(f"shop-anew-{n}")
+
+    def ask(self, rid):
+        done = subprocess.run(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}",
+                               f"http://127.0.0.1:{self.port}/api/todos?rid={rid}"],
+                              check=True, stdout=subprocess.PIPE, text=True)
+        return int(done.stdout)
 
     def listens(self):
         with socket.socket() as s:
@@ -280,19 +307,24 @@ class Shop:
 
 
 def test_process_that_starts_later(stack, folder):
-    """Its connections are seen from their first byte, so the database has a name."""
+    """Traced from when it listens, which is after it opened its pool. The database's name is in a
+    connection's first message: PostgreSQL's spans have it at once, its own from the next on."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     ports = f"{port},{stack.env['PG_PORT']}"
     with Collector(folder, "--open-ports", ports, "--redact-query", "off") as c:
-        with Shop(stack, port):
-            subprocess.run(["curl", "-fsS", "-o", "/dev/null",
-                            f"http://127.0.0.1:{port}/api/todos?rid=shop-1"], check=True)
-            _, spans = c.tempo().await_rid("shop-1", 3)
+        with Shop(stack, port) as shop:
+            assert shop.ask("shop-1") == 200
+            shop.connect_anew(stack)
+            assert shop.ask("shop-2") == 200
+        _, old = c.tempo().await_rid("shop-1", 3)
+        _, new = c.tempo().await_rid("shop-2", 3)
     hops = [("shop", "SERVER"), ("shop", "CLIENT"), POSTGRES]
-    assert chain_faults(spans, ["GET /api/todos", "SELECT todos", "SELECT todos"], hops) == []
-    assert {s.attrs.get("db.namespace") for s in spans if s.kind == "CLIENT"} == {"todo"}
+    assert chain_faults(old, ["GET /api/todos", "SELECT todos", "SELECT todos"], hops) == []
+    assert by_hop(old)[POSTGRES].attrs.get("db.namespace") == "todo"
+    assert chain_faults(new, ["GET /api/todos", "SELECT todos", "SELECT todos"], hops) == []
+    assert [by_hop(new)[hop].attrs.get("db.namespace") for hop in hops[1:]] == ["todo"] * 2
 
 
 def tool(collector, *args):
@@ -309,7 +341,8 @@ def test_trace_command(collector, listed):
         assert hop[0] in row
 
 
-def test_trace_last_command(collector, listed):
+def test_trace_last_command(collector, stack, tempo):
+    Exchange(stack, tempo, "GET", "/api/todos")
     done = tool(collector, "trace", "--last")
     assert done.returncode == 0, done.stderr
     assert "nginx" in done.stdout
@@ -324,7 +357,7 @@ def test_trace_command_unknown_id(collector):
 def test_status_command(collector, listed):
     done = tool(collector, "status")
     assert done.returncode == 0, done.stderr
-    for word in ("will_send", "nginx", "api", "postgres"):
+    for word in ("tp_btf/", "nginx", "api", "postgres"):
         assert word in done.stdout
 
 

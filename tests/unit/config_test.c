@@ -35,7 +35,7 @@ static int load(struct config *c, struct strbuf *why, const char *const *args)
 	return config_load(c, argc, argv, why);
 }
 
-#define ARGS(...) ((const char *const[]){__VA_ARGS__ __VA_OPT__(,) NULL})
+#define ARGS(...) ((const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
 
 static struct config good(const char *const *args)
 {
@@ -209,20 +209,34 @@ static void test_bad_flags(void **state)
 static void test_bad_values(void **state)
 {
 	static const char *const flags[][2] = {
-		{"--listen", "3200"},		 {"--listen", ":3200"},
-		{"--listen", "127.0.0.1:"},	 {"--listen", "127.0.0.1:65536"},
-		{"--listen", "::1:3200"},	 {"--listen", "[::1:3200"},
-		{"--store", ""},		 {"--capture", "maybe"},
-		{"--open-ports", "0"},		 {"--open-ports", "80,,81"},
-		{"--open-ports", "9-8"},	 {"--open-ports", "80-"},
-		{"--open-ports", "80x"},	 {"--open-ports", "99999999999999999999999"},
-		{"--ring-kib", "100"},		 {"--ring-kib", "32"},
-		{"--ring-kib", "2097152"},	 {"--max-routes", "0"},
-		{"--max-routes", "many"},	 {"--log-level", "loud"},
-		{"--retention-max-age", "7"},	 {"--retention-max-age", "7w"},
-		{"--retention-max-age", ""},	 {"--retention-max-age", "-7d"},
-		{"--retention-max-age", "d"},	 {"--retention-max-age", "300000000d"},
-		{"--retention-max-bytes", "2GG"}, {"--retention-max-bytes", "99999999TiB"},
+		{"--listen", "3200"},
+		{"--listen", ":3200"},
+		{"--listen", "127.0.0.1:"},
+		{"--listen", "127.0.0.1:65536"},
+		{"--listen", "::1:3200"},
+		{"--listen", "[::1:3200"},
+		{"--store", ""},
+		{"--capture", "maybe"},
+		{"--open-ports", "0"},
+		{"--open-ports", "80,,81"},
+		{"--open-ports", "9-8"},
+		{"--open-ports", "80-"},
+		{"--open-ports", "80x"},
+		{"--open-ports", "99999999999999999999999"},
+		{"--ring-kib", "100"},
+		{"--ring-kib", "32"},
+		{"--ring-kib", "2097152"},
+		{"--max-routes", "0"},
+		{"--max-routes", "many"},
+		{"--log-level", "loud"},
+		{"--retention-max-age", "7"},
+		{"--retention-max-age", "7w"},
+		{"--retention-max-age", ""},
+		{"--retention-max-age", "-7d"},
+		{"--retention-max-age", "d"},
+		{"--retention-max-age", "300000000d"},
+		{"--retention-max-bytes", "2GG"},
+		{"--retention-max-bytes", "99999999TiB"},
 		{"--exe-path", "/a,,/b"},
 	};
 	char part[64];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* discover_test.c - process events in, decisions out: each selector, none, what is never traced, what
- * the kernel half tracked by itself, fork and exec, and the notes in /status. Processes stand in a
- * /proc that is made here; what would go to the kernel half is kept in a list. */
+/* discover_test.c - process events in, decisions out: each selector, none, what is never traced,
+ * what the kernel half tracked by itself, fork and exec, and the notes in /status. Processes stand
+ * in a /proc that is made here; what would go to the kernel half is kept in a list. */
 #include "agent/discover.h"
 #include "store/stats.h"
 
@@ -51,8 +51,8 @@ static void make(unsigned pid, unsigned ppid, const char *exe)
 
 	snprintf(path, sizeof(path), "%s/%u", root, pid);
 	mkdir(path, 0700);
-	snprintf(stat, sizeof(stat), "%u (x) S %u 1 1 0 -1 0 1 2 3 4 5 6 7 8 20 0 1 0 10 1 1\n", pid,
-		 ppid);
+	snprintf(stat, sizeof(stat), "%u (x) S %u 1 1 0 -1 0 1 2 3 4 5 6 7 8 20 0 1 0 10 1 1\n",
+		 pid, ppid);
 	put(pid, "stat", stat);
 	snprintf(path, sizeof(path), "%s/%u/exe", root, pid);
 	unlink(path);
@@ -238,7 +238,8 @@ static void test_go_is_told(void **state)
 	struct rec_proc rp = event(PROC_LISTEN, 250);
 	char path[256];
 	FILE *f;
-	static const unsigned char elf[64] = {0x7f, 'E', 'L', 'F', 2, 1, [32] = 64, [54] = 56, [56] = 1};
+	static const unsigned char elf[64] = {0x7f, 'E',       'L',	  'F',	   2,
+					      1,    [32] = 64, [54] = 56, [56] = 1};
 	static const unsigned char seg[64] = {1, 0, 0, 0, 6, 0, 0, 0, 128, [32] = 16};
 
 	(void)state;
@@ -271,6 +272,26 @@ static void test_exec_decides_anew(void **state)
 	send_event(event(PROC_EXEC, 260));
 	assert_told(260, 0);
 	assert_note("260", "");
+}
+
+static void test_same_program_again(void **state)
+{
+	struct rec_proc rp = event(PROC_LISTEN, 265);
+
+	(void)state;
+	begin();
+	make(265, 1, "/usr/sbin/nginx");
+	rp.port = 80;
+	send_event(rp);
+	rp = event(PROC_FORK, 266);
+	rp.parent_key = 265;
+	rp.tracked = 1;
+	send_event(rp);
+	make(266, 265, "/usr/sbin/nginx");
+	send_event(event(PROC_EXEC, 266));
+	assert_int_equal(told_cnt, 2);
+	assert_int_equal(told[1].flags, PROC_TRACKED);
+	assert_note("266", "nginx (/usr/sbin/nginx) was traced and runs the same program again");
 }
 
 /* What forked before we came is found by its parent and its executable. */
@@ -308,7 +329,7 @@ static void test_exit_clears(void **state)
 	assert_told(280, 0);
 	assert_note("280", "");
 	assert_non_null(procs_find(procs, 280, 0)); /* late spans */
-	send_event(event(PROC_EXIT, 999)); /* only the kernel half knew it */
+	send_event(event(PROC_EXIT, 999));	    /* only the kernel half knew it */
 	assert_told(999, 0);
 }
 
@@ -380,17 +401,12 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_every_listener),
-		TEST(test_ports),
-		TEST(test_exe_and_name),
-		TEST(test_never),
-		TEST(test_kernel_was_first),
-		TEST(test_go_is_told),
-		TEST(test_exec_decides_anew),
-		TEST(test_found_children),
-		TEST(test_exit_clears),
-		TEST(test_unknown_event),
-		TEST(test_notes_are_bounded),
+		TEST(test_every_listener),    TEST(test_ports),
+		TEST(test_exe_and_name),      TEST(test_never),
+		TEST(test_kernel_was_first),  TEST(test_go_is_told),
+		TEST(test_exec_decides_anew), TEST(test_same_program_again),
+		TEST(test_found_children),    TEST(test_exit_clears),
+		TEST(test_unknown_event),     TEST(test_notes_are_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* eval_test.c - TraceQL on spans in memory. First what a running Tempo answered to some 220 queries
- * over 300 traces (recorded once: tests/tql/recorded, OTLP/JSON with times relative to a moment T0),
- * compared attribute by attribute; then rules that Tempo has other opinions on (README.md, TraceQL),
- * and traces that nobody wishes for. Needs no store. */
+ * over 300 traces (recorded once: tests/tql/recorded, OTLP/JSON with times relative to a moment
+ * T0), compared attribute by attribute; then rules that Tempo has other opinions on (README.md,
+ * TraceQL), and traces that nobody wishes for. Needs no store. */
 #include "query/search.h"
 #include "query/tree.h"
 #include "tests/unit/recorded.h"
@@ -77,8 +77,8 @@ static bool run_case(json_t *c)
 		want = json_object_get(c, "superset");
 		want = want ? want : json_object_get(json_object_get(c, "body"), "traces");
 		got = run_all(&r, query);
-		ok = r.tql.most_recent ? json_array_size(got) >= json_array_size(want) :
-		     same_traces(text, want, got);
+		ok = r.tql.most_recent ? json_array_size(got) >= json_array_size(want)
+				       : same_traces(text, want, got);
 		json_decref(got);
 	}
 	query_end(r.q);
@@ -161,7 +161,9 @@ static void numbers_compare(void **state)
 static void nil_and_not(void **state)
 {
 	(void)state;
-	expect_found("{ span.t.kv != nil || span.t.bytes != nil || span.t.marr != nil || span.t.earr != nil }", 0);
+	expect_found("{ span.t.kv != nil || span.t.bytes != nil || span.t.marr != nil || "
+		     "span.t.earr != nil }",
+		     0);
 	expect_found("{ span.edge.case = `types` && span.t.kv = nil }", 1);
 	expect_found("{ span.edge.case = `types` && !(span.nosuch = 1) }", 1);
 	expect_found("{ span.edge.case = `types` && !span.nosuch }", 0);
@@ -191,7 +193,9 @@ static void missing_root(void **state)
 	expect_found("{ span.edge.case = `orphan` } > { }", 1);
 	expect_found("{ name = `orphan child` } << { }", 1);
 	expect_found("{ name =~ `orphan.*` && nestedSetParent < 0 }", 0);
-	expect_found("{ name = `orphan` && nestedSetParent = 0 && nestedSetLeft = 1 && nestedSetRight = 4 }", 1);
+	expect_found(
+	    "{ name = `orphan` && nestedSetParent = 0 && nestedSetLeft = 1 && nestedSetRight = 4 }",
+	    1);
 	expect_found("{ name = `orphan` && rootName = `` && span:childCount = 1 }", 1);
 }
 
@@ -199,15 +203,21 @@ static void pipelines(void **state)
 {
 	(void)state;
 	expect_found("{ span.edge.case = `wide` } | by(span.branch) | { status = error }", 1);
-	expect_found("{ span.edge.case = `wide` } | by(span.branch) | { name = `leaf` } ~ { name = `leaf` }", 12);
-	expect_found("({ span.edge.case = `wide` } | count() > 99) || ({ name = `leaf` } | count() > 1)", 12);
-	expect_found("({ span.edge.case = `wide` } | count() > 99) && ({ name = `leaf` } | count() > 1)", 0);
+	expect_found(
+	    "{ span.edge.case = `wide` } | by(span.branch) | { name = `leaf` } ~ { name = `leaf` }",
+	    12);
+	expect_found(
+	    "({ span.edge.case = `wide` } | count() > 99) || ({ name = `leaf` } | count() > 1)",
+	    12);
+	expect_found(
+	    "({ span.edge.case = `wide` } | count() > 99) && ({ name = `leaf` } | count() > 1)", 0);
 	expect_found("count() > 100", 150);
 	expect_found("by(span.nosuch) | count() > 100", 150);
 	expect_found("{ span.edge.case = `wide` } | count() > 0.5", 16);
 	expect_found("{ span.edge.case = `wide` } | max(span.nosuch) > 0", 0);
 	expect_found("{ span.edge.case = `wide` } | by(span:id) | count() = 1", 16);
-	expect_found("{ span.edge.case = `wide` } | select(name) | by(span.branch) | coalesce()", 16);
+	expect_found("{ span.edge.case = `wide` } | select(name) | by(span.branch) | coalesce()",
+		     16);
 	expect_found("{ name = `leaf` } &~ { name = `leaf` && status = error }", 4);
 	expect_found("{ name = `leaf` } && { name = `wide root` } && { name =~ `branch.*` }", 16);
 }
@@ -235,9 +245,13 @@ static struct span *many_spans(uint32_t cnt, struct str value)
 	for (uint32_t i = 0; i < cnt; i++) {
 		struct attr *at = calloc(1, sizeof(*at));
 
-		*at = (struct attr){ STR("x"), { .type = VAL_STR, .str = value } };
-		spans[i] = (struct span){ .res = &res, .scope = &scope, .start_ns = i, .end_ns = i,
-					  .name = STR("n"), .attrs = { .at = at, .cnt = 1 } };
+		*at = (struct attr){STR("x"), {.type = VAL_STR, .str = value}};
+		spans[i] = (struct span){.res = &res,
+					 .scope = &scope,
+					 .start_ns = i,
+					 .end_ns = i,
+					 .name = STR("n"),
+					 .attrs = {.at = at, .cnt = 1}};
 		spans[i].trace_id[0] = 1;
 		for (int b = 0; b < 4; b++)
 			spans[i].span_id[b] = (uint8_t)((i + 1) >> (8 * b));
@@ -279,7 +293,8 @@ enum { MANY = 100000 };
 static void hostile_trees(void **state)
 {
 	static const char *const queries[] = {
-		"{ } >> { }", "{ } << { }", "{ } ~ { }", "{ } !>> { }", "{ } &>> { }", "{ } > { nestedSetLeft > 0 }",
+	    "{ } >> { }",  "{ } << { }",  "{ } ~ { }",
+	    "{ } !>> { }", "{ } &>> { }", "{ } > { nestedSetLeft > 0 }",
 	};
 	struct span *spans = many_spans(MANY, STR("v"));
 	uint32_t cnt;
@@ -288,16 +303,18 @@ static void hostile_trees(void **state)
 	(void)state;
 	for (int shape = 0; shape < 4; shape++) {
 		for (uint32_t i = 0; i < MANY; i++) {
-			const uint8_t *parent = shape == 0 ? spans[i ? i - 1 : 1].span_id :
-						shape == 1 ? spans[(i + 1) % MANY].span_id :
-						shape == 2 ? spans[0].span_id : spans[i].span_id;
+			const uint8_t *parent = shape == 0   ? spans[i ? i - 1 : 1].span_id
+						: shape == 1 ? spans[(i + 1) % MANY].span_id
+						: shape == 2 ? spans[0].span_id
+							     : spans[i].span_id;
 
 			memcpy(spans[i].parent_id, parent, 8);
 			if (shape == 0 && i == 0)
 				memset(spans[i].parent_id, 0, 8);
 		}
 		for (size_t n = 0; n < ARRAY_SIZE(queries); n++)
-			assert_int_equal(eval_on(queries[n], NULL, spans, MANY, &cnt, why, sizeof(why)), 0);
+			assert_int_equal(
+			    eval_on(queries[n], NULL, spans, MANY, &cnt, why, sizeof(why)), 0);
 	}
 	free_spans(spans, MANY);
 }
@@ -313,8 +330,9 @@ static void deep_chain_relations(void **state)
 		memcpy(spans[i].parent_id, spans[i - 1].span_id, 8);
 	assert_int_equal(eval_on("{ } >> { }", NULL, spans, MANY, &cnt, why, sizeof(why)), 0);
 	assert_int_equal(cnt, MANY - 1);
-	assert_int_equal(eval_on("{ nestedSetLeft = 1 } &>> { nestedSetRight = 100001 }", NULL, spans, MANY, &cnt,
-				 why, sizeof(why)), 0);
+	assert_int_equal(eval_on("{ nestedSetLeft = 1 } &>> { nestedSetRight = 100001 }", NULL,
+				 spans, MANY, &cnt, why, sizeof(why)),
+			 0);
 	assert_int_equal(cnt, 2);
 	free_spans(spans, MANY);
 }
@@ -334,9 +352,11 @@ static void hostile_regex(void **state)
 	spans = many_spans(10, str_of(text));
 	err = eval_on("{ span.x =~ `(a+)+b` }", NULL, spans, 10, &cnt, why, sizeof(why));
 	assert_true(err == -ERANGE || (err == 0 && cnt == 0));
-	err = eval_on("{ span.x =~ `(a|aa|aaa)*c|(a*)*(a*)*(a*)*d` }", NULL, spans, 10, &cnt, why, sizeof(why));
+	err = eval_on("{ span.x =~ `(a|aa|aaa)*c|(a*)*(a*)*(a*)*d` }", NULL, spans, 10, &cnt, why,
+		      sizeof(why));
 	assert_true(err == -ERANGE || (err == 0 && cnt == 0));
-	assert_int_equal(eval_on("{ span.x =~ `(a|b)*` }", NULL, spans, 10, &cnt, why, sizeof(why)), 0);
+	assert_int_equal(eval_on("{ span.x =~ `(a|b)*` }", NULL, spans, 10, &cnt, why, sizeof(why)),
+			 0);
 	assert_int_equal(cnt, 10);
 	assert_int_equal(eval_on("{ span.x =~ `a` }", NULL, spans, 10, &cnt, why, sizeof(why)), 0);
 	assert_int_equal(cnt, 0);
@@ -352,8 +372,8 @@ static void limits_end_it(void **state)
 {
 	struct span *spans = many_spans(MANY, STR("v"));
 	int asked = 0;
-	struct query_limits small = { .memory = 1 << 20 }, late = { .timeout_ms = 1 };
-	struct query_limits left = { .gone = gone, .gone_arg = &asked };
+	struct query_limits small = {.memory = 1 << 20}, late = {.timeout_ms = 1};
+	struct query_limits left = {.gone = gone, .gone_arg = &asked};
 	static const char heavy[] = "{ } | { span.x =~ `.*(v|w).*` } | by(span:id) | { } > { }";
 	uint32_t cnt;
 	char why[256];
@@ -371,17 +391,12 @@ static void limits_end_it(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(recorded_cases),
-		cmocka_unit_test(numbers_compare),
-		cmocka_unit_test(nil_and_not),
-		cmocka_unit_test(arrays),
-		cmocka_unit_test(missing_root),
-		cmocka_unit_test(pipelines),
-		cmocka_unit_test(division_by_zero),
-		cmocka_unit_test(hostile_trees),
-		cmocka_unit_test(deep_chain_relations),
-		cmocka_unit_test(hostile_regex),
-		cmocka_unit_test(limits_end_it),
+	    cmocka_unit_test(recorded_cases),	    cmocka_unit_test(numbers_compare),
+	    cmocka_unit_test(nil_and_not),	    cmocka_unit_test(arrays),
+	    cmocka_unit_test(missing_root),	    cmocka_unit_test(pipelines),
+	    cmocka_unit_test(division_by_zero),	    cmocka_unit_test(hostile_trees),
+	    cmocka_unit_test(deep_chain_relations), cmocka_unit_test(hostile_regex),
+	    cmocka_unit_test(limits_end_it),
 	};
 
 	return cmocka_run_group_tests(tests, data_load, data_free);

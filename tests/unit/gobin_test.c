@@ -43,7 +43,8 @@ static struct image image_new(unsigned char flags)
 	eh->e_shentsize = sizeof(*sh);
 	eh->e_shnum = 3;
 	eh->e_shstrndx = 2;
-	*ph = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R | PF_W, .p_offset = 240, .p_filesz = 64};
+	*ph = (Elf64_Phdr){
+		.p_type = PT_LOAD, .p_flags = PF_R | PF_W, .p_offset = 240, .p_filesz = 64};
 	memcpy(im.b + INFO_AT, "\xff Go buildinf:\x08", 15);
 	im.b[INFO_AT + 15] = flags;
 	memcpy(im.b + NAMES_AT, "\0.go.buildinfo\0.names", 22);
@@ -129,10 +130,8 @@ static void test_hostile_headers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sections),
-		cmocka_unit_test(test_stripped),
-		cmocka_unit_test(test_not_go),
-		cmocka_unit_test(test_truncations),
+		cmocka_unit_test(test_sections),	cmocka_unit_test(test_stripped),
+		cmocka_unit_test(test_not_go),		cmocka_unit_test(test_truncations),
 		cmocka_unit_test(test_hostile_headers),
 	};
 

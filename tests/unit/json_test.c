@@ -39,9 +39,10 @@ static void test_writer(void **state)
 	json_opt_num(&j, "n", 2);
 	json_close(&j, '}');
 	json_close(&j, '}');
-	assert_string_equal(out.p, "{\"e\":\"\",\"f\":0,\"g\":\"18446744073709551615\",\"h\":[{},"
-				   "\"\\u003c\\\"\\n\",[]],\"i\":[{\"key\":\"k\",\"value\":{\"boolValue\":true}}],"
-				   "\"x\\\"y\":1,\"z\":{\"n\":2}}");
+	assert_string_equal(
+	    out.p, "{\"e\":\"\",\"f\":0,\"g\":\"18446744073709551615\",\"h\":[{},"
+		   "\"\\u003c\\\"\\n\",[]],\"i\":[{\"key\":\"k\",\"value\":{\"boolValue\":true}}],"
+		   "\"x\\\"y\":1,\"z\":{\"n\":2}}");
 	strbuf_fini(&out);
 }
 

@@ -14,61 +14,63 @@
 #include <cmocka.h>
 
 static const char full_json[] =
-	"{\"unknown\":[1,{\"x\":null}],\"resourceSpans\":[{\"schemaUrl\":\"https://a/1\","
-	"\"resource\":{\"attributes\":["
-	"{\"key\":\"service.name\",\"value\":{\"stringValue\":\"shop\"}}]},"
-	"\"scopeSpans\":[{\"scope\":{\"name\":\"lib\",\"version\":\"1.2\",\"attributes\":["
-	"{\"key\":\"lv\",\"value\":{\"intValue\":3}}]},\"spans\":[{"
-	"\"traceId\":\"8DA608A2C202E8B2E650F5699AEABB5E\",\"spanId\":\"f75585c747bf6190\","
-	"\"parentSpanId\":\"d4327147e7c67a9f\",\"traceState\":\"a=b\",\"name\":\"GET <x>\","
-	"\"kind\":\"SPAN_KIND_SERVER\",\"startTimeUnixNano\":\"1795342500000000001\","
-	"\"endTimeUnixNano\":1795342500000000002,\"flags\":257,\"droppedAttributesCount\":2,"
-	"\"droppedEventsCount\":3,\"droppedLinksCount\":4,\"attributes\":["
-	"{\"key\":\"s\",\"value\":{\"stringValue\":\"a\\u0000b\"}},"
-	"{\"key\":\"i\",\"value\":{\"intValue\":\"-9223372036854775808\"}},"
-	"{\"key\":\"t\",\"value\":{\"boolValue\":true}},"
-	"{\"key\":\"f\",\"value\":{\"boolValue\":false}},"
-	"{\"key\":\"d\",\"value\":{\"doubleValue\":0.1}},"
-	"{\"key\":\"n\",\"value\":{\"doubleValue\":\"NaN\"}},"
-	"{\"key\":\"m\",\"value\":{\"doubleValue\":\"-Infinity\"}},"
-	"{\"key\":\"y\",\"value\":{\"bytesValue\":\"AP/+\"}},"
-	"{\"key\":\"a\",\"value\":{\"arrayValue\":{\"values\":[{\"intValue\":1},{}]}}},"
-	"{\"key\":\"e\",\"value\":{\"arrayValue\":{}}},"
-	"{\"key\":\"k\",\"value\":{\"kvlistValue\":{\"values\":[{\"key\":\"q\",\"value\":"
-	"{\"stringValue\":\"\"}}]}}},"
-	"{\"key\":\"z\",\"value\":null}],"
-	"\"events\":[{\"timeUnixNano\":5,\"name\":\"boom\",\"attributes\":["
-	"{\"key\":\"x\",\"value\":{\"intValue\":\"7\"}}]}],"
-	"\"links\":[{\"traceId\":\"0102030405060708090a0b0c0d0e0f10\",\"spanId\":\"0102030405060708\"}],"
-	"\"status\":{\"code\":2,\"message\":\"no\"}}]}]}]}";
+    "{\"unknown\":[1,{\"x\":null}],\"resourceSpans\":[{\"schemaUrl\":\"https://a/1\","
+    "\"resource\":{\"attributes\":["
+    "{\"key\":\"service.name\",\"value\":{\"stringValue\":\"shop\"}}]},"
+    "\"scopeSpans\":[{\"scope\":{\"name\":\"lib\",\"version\":\"1.2\",\"attributes\":["
+    "{\"key\":\"lv\",\"value\":{\"intValue\":3}}]},\"spans\":[{"
+    "\"traceId\":\"8DA608A2C202E8B2E650F5699AEABB5E\",\"spanId\":\"f75585c747bf6190\","
+    "\"parentSpanId\":\"d4327147e7c67a9f\",\"traceState\":\"a=b\",\"name\":\"GET <x>\","
+    "\"kind\":\"SPAN_KIND_SERVER\",\"startTimeUnixNano\":\"1795342500000000001\","
+    "\"endTimeUnixNano\":1795342500000000002,\"flags\":257,\"droppedAttributesCount\":2,"
+    "\"droppedEventsCount\":3,\"droppedLinksCount\":4,\"attributes\":["
+    "{\"key\":\"s\",\"value\":{\"stringValue\":\"a\\u0000b\"}},"
+    "{\"key\":\"i\",\"value\":{\"intValue\":\"-9223372036854775808\"}},"
+    "{\"key\":\"t\",\"value\":{\"boolValue\":true}},"
+    "{\"key\":\"f\",\"value\":{\"boolValue\":false}},"
+    "{\"key\":\"d\",\"value\":{\"doubleValue\":0.1}},"
+    "{\"key\":\"n\",\"value\":{\"doubleValue\":\"NaN\"}},"
+    "{\"key\":\"m\",\"value\":{\"doubleValue\":\"-Infinity\"}},"
+    "{\"key\":\"y\",\"value\":{\"bytesValue\":\"AP/+\"}},"
+    "{\"key\":\"a\",\"value\":{\"arrayValue\":{\"values\":[{\"intValue\":1},{}]}}},"
+    "{\"key\":\"e\",\"value\":{\"arrayValue\":{}}},"
+    "{\"key\":\"k\",\"value\":{\"kvlistValue\":{\"values\":[{\"key\":\"q\",\"value\":"
+    "{\"stringValue\":\"\"}}]}}},"
+    "{\"key\":\"z\",\"value\":null}],"
+    "\"events\":[{\"timeUnixNano\":5,\"name\":\"boom\",\"attributes\":["
+    "{\"key\":\"x\",\"value\":{\"intValue\":\"7\"}}]}],"
+    "\"links\":[{\"traceId\":\"0102030405060708090a0b0c0d0e0f10\",\"spanId\":\"0102030405060708\"}]"
+    ","
+    "\"status\":{\"code\":2,\"message\":\"no\"}}]}]}]}";
 
 static const char full_out[] =
-	"[{\"resource\":{\"attributes\":[{\"key\":\"service.name\",\"value\":{\"stringValue\":\"shop\"}}]},"
-	"\"scopeSpans\":[{\"scope\":{\"name\":\"lib\",\"version\":\"1.2\",\"attributes\":["
-	"{\"key\":\"lv\",\"value\":{\"intValue\":\"3\"}}]},\"spans\":[{"
-	"\"traceId\":\"jaYIosIC6LLmUPVpmuq7Xg==\",\"spanId\":\"91WFx0e/YZA=\",\"traceState\":\"a=b\","
-	"\"parentSpanId\":\"1DJxR+fGep8=\",\"flags\":257,\"name\":\"GET \\u003cx\\u003e\","
-	"\"kind\":\"SPAN_KIND_SERVER\",\"startTimeUnixNano\":\"1795342500000000001\","
-	"\"endTimeUnixNano\":\"1795342500000000002\",\"attributes\":["
-	"{\"key\":\"s\",\"value\":{\"stringValue\":\"a\\u0000b\"}},"
-	"{\"key\":\"i\",\"value\":{\"intValue\":\"-9223372036854775808\"}},"
-	"{\"key\":\"t\",\"value\":{\"boolValue\":true}},"
-	"{\"key\":\"f\",\"value\":{\"boolValue\":false}},"
-	"{\"key\":\"d\",\"value\":{\"doubleValue\":0.1}},"
-	"{\"key\":\"n\",\"value\":{\"doubleValue\":\"NaN\"}},"
-	"{\"key\":\"m\",\"value\":{\"doubleValue\":\"-Infinity\"}},"
-	"{\"key\":\"y\",\"value\":{\"bytesValue\":\"AP/+\"}},"
-	"{\"key\":\"a\",\"value\":{\"arrayValue\":{\"values\":[{\"intValue\":\"1\"},{}]}}},"
-	"{\"key\":\"e\",\"value\":{\"arrayValue\":{}}},"
-	"{\"key\":\"k\",\"value\":{\"kvlistValue\":{\"values\":[{\"key\":\"q\",\"value\":"
-	"{\"stringValue\":\"\"}}]}}},"
-	"{\"key\":\"z\",\"value\":{}}],\"droppedAttributesCount\":2,"
-	"\"events\":[{\"timeUnixNano\":\"5\",\"name\":\"boom\",\"attributes\":["
-	"{\"key\":\"x\",\"value\":{\"intValue\":\"7\"}}]}],\"droppedEventsCount\":3,"
-	"\"links\":[{\"traceId\":\"AQIDBAUGBwgJCgsMDQ4PEA==\",\"spanId\":\"AQIDBAUGBwg=\"}],"
-	"\"droppedLinksCount\":4,"
-	"\"status\":{\"message\":\"no\",\"code\":\"STATUS_CODE_ERROR\"}}]}],"
-	"\"schemaUrl\":\"https://a/1\"}]";
+    "[{\"resource\":{\"attributes\":[{\"key\":\"service.name\",\"value\":{\"stringValue\":\"shop\"}"
+    "}]},"
+    "\"scopeSpans\":[{\"scope\":{\"name\":\"lib\",\"version\":\"1.2\",\"attributes\":["
+    "{\"key\":\"lv\",\"value\":{\"intValue\":\"3\"}}]},\"spans\":[{"
+    "\"traceId\":\"jaYIosIC6LLmUPVpmuq7Xg==\",\"spanId\":\"91WFx0e/YZA=\",\"traceState\":\"a=b\","
+    "\"parentSpanId\":\"1DJxR+fGep8=\",\"flags\":257,\"name\":\"GET \\u003cx\\u003e\","
+    "\"kind\":\"SPAN_KIND_SERVER\",\"startTimeUnixNano\":\"1795342500000000001\","
+    "\"endTimeUnixNano\":\"1795342500000000002\",\"attributes\":["
+    "{\"key\":\"s\",\"value\":{\"stringValue\":\"a\\u0000b\"}},"
+    "{\"key\":\"i\",\"value\":{\"intValue\":\"-9223372036854775808\"}},"
+    "{\"key\":\"t\",\"value\":{\"boolValue\":true}},"
+    "{\"key\":\"f\",\"value\":{\"boolValue\":false}},"
+    "{\"key\":\"d\",\"value\":{\"doubleValue\":0.1}},"
+    "{\"key\":\"n\",\"value\":{\"doubleValue\":\"NaN\"}},"
+    "{\"key\":\"m\",\"value\":{\"doubleValue\":\"-Infinity\"}},"
+    "{\"key\":\"y\",\"value\":{\"bytesValue\":\"AP/+\"}},"
+    "{\"key\":\"a\",\"value\":{\"arrayValue\":{\"values\":[{\"intValue\":\"1\"},{}]}}},"
+    "{\"key\":\"e\",\"value\":{\"arrayValue\":{}}},"
+    "{\"key\":\"k\",\"value\":{\"kvlistValue\":{\"values\":[{\"key\":\"q\",\"value\":"
+    "{\"stringValue\":\"\"}}]}}},"
+    "{\"key\":\"z\",\"value\":{}}],\"droppedAttributesCount\":2,"
+    "\"events\":[{\"timeUnixNano\":\"5\",\"name\":\"boom\",\"attributes\":["
+    "{\"key\":\"x\",\"value\":{\"intValue\":\"7\"}}]}],\"droppedEventsCount\":3,"
+    "\"links\":[{\"traceId\":\"AQIDBAUGBwgJCgsMDQ4PEA==\",\"spanId\":\"AQIDBAUGBwg=\"}],"
+    "\"droppedLinksCount\":4,"
+    "\"status\":{\"message\":\"no\",\"code\":\"STATUS_CODE_ERROR\"}}]}],"
+    "\"schemaUrl\":\"https://a/1\"}]";
 
 static int decode_json(struct arena *a, const char *text, struct otlp_spans *ret)
 {
@@ -128,9 +130,9 @@ static void test_pb_and_back(void **state)
 static void test_empty_messages(void **state)
 {
 	static const uint8_t want[] = {
-		0x0a, 0x26, 0x0a, 0x00, 0x12, 0x22, 0x0a, 0x00, 0x12, 0x1e, 0x0a, 0x10, 0x01, 0x01,
-		0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01,
-		0x12, 0x08, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x7a, 0x00,
+	    0x0a, 0x26, 0x0a, 0x00, 0x12, 0x22, 0x0a, 0x00, 0x12, 0x1e, 0x0a, 0x10, 0x01, 0x01,
+	    0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01,
+	    0x12, 0x08, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x7a, 0x00,
 	};
 	struct resource res = {0};
 	struct scope scope = {0};
@@ -146,9 +148,10 @@ static void test_empty_messages(void **state)
 	assert_memory_equal(pb.p, want, sizeof(want));
 	strbuf_clear(&pb);
 	otlp_encode_json(&pb, &sp, 1);
-	assert_string_equal(pb.p, "[{\"resource\":{},\"scopeSpans\":[{\"scope\":{},\"spans\":[{"
-				  "\"traceId\":\"AQEBAQEBAQEBAQEBAQEBAQ==\",\"spanId\":\"AgICAgICAgI=\","
-				  "\"status\":{}}]}]}]");
+	assert_string_equal(pb.p,
+			    "[{\"resource\":{},\"scopeSpans\":[{\"scope\":{},\"spans\":[{"
+			    "\"traceId\":\"AQEBAQEBAQEBAQEBAQEBAQ==\",\"spanId\":\"AgICAgICAgI=\","
+			    "\"status\":{}}]}]}]");
 	strbuf_fini(&pb);
 }
 
@@ -172,7 +175,8 @@ static void test_grouping(void **state)
 	struct attr one = {STR("service.name"), {.type = VAL_STR, .str = STR("a")}};
 	struct attr same = {STR("service.name"), {.type = VAL_STR, .str = STR("a")}};
 	struct attr other = {STR("service.name"), {.type = VAL_STR, .str = STR("b")}};
-	struct resource res[] = {{.attrs = {&one, 1, 0}}, {.attrs = {&other, 1, 0}}, {.attrs = {&same, 1, 0}}};
+	struct resource res[] = {
+	    {.attrs = {&one, 1, 0}}, {.attrs = {&other, 1, 0}}, {.attrs = {&same, 1, 0}}};
 	struct scope scope = {.name = STR("s")};
 	struct span sp[3] = {0};
 	struct strbuf out;
@@ -205,7 +209,8 @@ static void test_strings(void **state)
 {
 	(void)state;
 	check_string(STR(""), "\"\"");
-	check_string(STR("a\"\\\n\r\t\x01<&>\x7f"), "\"a\\\"\\\\\\n\\r\\t\\u0001\\u003c\\u0026\\u003e\x7f\"");
+	check_string(STR("a\"\\\n\r\t\x01<&>\x7f"),
+		     "\"a\\\"\\\\\\n\\r\\t\\u0001\\u003c\\u0026\\u003e\x7f\"");
 	check_string(STR("é€😀"), "\"é€😀\"");
 	check_string(STR("\xff\xc3"), "\"\\ufffd\\ufffd\"");
 	check_string(STR("\xed\xa0\x80"), "\"\\ufffd\\ufffd\\ufffd\"");
@@ -215,23 +220,30 @@ static void test_strings(void **state)
 
 #define SPAN_HEAD "{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":["
 #define SPAN_TAIL "]}]}]}"
-#define IDS "\"traceId\":\"00000000000000000000000000000001\",\"spanId\":\"0000000000000001\""
+#define IDS	  "\"traceId\":\"00000000000000000000000000000001\",\"spanId\":\"0000000000000001\""
 
 static void test_bad_json(void **state)
 {
 	static const char *const bad[] = {
-		"", "{", "[]", "nonsense", "{\"resourceSpans\":{}}", "{\"resourceSpans\":[3]}",
-		SPAN_HEAD "3" SPAN_TAIL, SPAN_HEAD "{\"traceId\":\"xyz\"}" SPAN_TAIL,
-		SPAN_HEAD "{\"traceId\":\"00\"}" SPAN_TAIL, SPAN_HEAD "{" IDS ",\"name\":3}" SPAN_TAIL,
-		SPAN_HEAD "{" IDS ",\"kind\":\"SPAN_KIND_X\"}" SPAN_TAIL,
-		SPAN_HEAD "{" IDS ",\"startTimeUnixNano\":\"-1\"}" SPAN_TAIL,
-		SPAN_HEAD "{" IDS ",\"startTimeUnixNano\":\"99999999999999999999\"}" SPAN_TAIL,
-		SPAN_HEAD "{" IDS ",\"startTimeUnixNano\":1.5}" SPAN_TAIL,
-		SPAN_HEAD "{" IDS ",\"flags\":4294967296}" SPAN_TAIL,
-		SPAN_HEAD "{" IDS ",\"attributes\":[{\"value\":{\"bytesValue\":\"A\"}}]}" SPAN_TAIL,
-		SPAN_HEAD "{" IDS ",\"attributes\":[{\"value\":{\"intValue\":\"x\"}}]}" SPAN_TAIL,
-		SPAN_HEAD "{" IDS ",\"attributes\":[{\"value\":{\"boolValue\":1}}]}" SPAN_TAIL,
-		SPAN_HEAD "{" IDS ",\"attributes\":[{\"value\":{\"arrayValue\":[]}}]}" SPAN_TAIL,
+	    "",
+	    "{",
+	    "[]",
+	    "nonsense",
+	    "{\"resourceSpans\":{}}",
+	    "{\"resourceSpans\":[3]}",
+	    SPAN_HEAD "3" SPAN_TAIL,
+	    SPAN_HEAD "{\"traceId\":\"xyz\"}" SPAN_TAIL,
+	    SPAN_HEAD "{\"traceId\":\"00\"}" SPAN_TAIL,
+	    SPAN_HEAD "{" IDS ",\"name\":3}" SPAN_TAIL,
+	    SPAN_HEAD "{" IDS ",\"kind\":\"SPAN_KIND_X\"}" SPAN_TAIL,
+	    SPAN_HEAD "{" IDS ",\"startTimeUnixNano\":\"-1\"}" SPAN_TAIL,
+	    SPAN_HEAD "{" IDS ",\"startTimeUnixNano\":\"99999999999999999999\"}" SPAN_TAIL,
+	    SPAN_HEAD "{" IDS ",\"startTimeUnixNano\":1.5}" SPAN_TAIL,
+	    SPAN_HEAD "{" IDS ",\"flags\":4294967296}" SPAN_TAIL,
+	    SPAN_HEAD "{" IDS ",\"attributes\":[{\"value\":{\"bytesValue\":\"A\"}}]}" SPAN_TAIL,
+	    SPAN_HEAD "{" IDS ",\"attributes\":[{\"value\":{\"intValue\":\"x\"}}]}" SPAN_TAIL,
+	    SPAN_HEAD "{" IDS ",\"attributes\":[{\"value\":{\"boolValue\":1}}]}" SPAN_TAIL,
+	    SPAN_HEAD "{" IDS ",\"attributes\":[{\"value\":{\"arrayValue\":[]}}]}" SPAN_TAIL,
 	};
 	struct otlp_spans spans;
 	struct arena a;
@@ -250,7 +262,8 @@ static void test_rejected(void **state)
 
 	(void)state;
 	arena_init(&a, 0);
-	assert_int_equal(decode_json(&a, SPAN_HEAD "{},{" IDS "},{\"traceId\":\"\"}" SPAN_TAIL, &spans), 0);
+	assert_int_equal(
+	    decode_json(&a, SPAN_HEAD "{},{" IDS "},{\"traceId\":\"\"}" SPAN_TAIL, &spans), 0);
 	assert_int_equal(spans.cnt, 1);
 	assert_int_equal(spans.rejected, 2);
 	assert_int_equal(decode_json(&a, "{}", &spans), 0);
@@ -323,8 +336,8 @@ static void test_deep_pb(void **state)
 	strbuf_init(&why);
 	for (int i = 0; i < 20000; i++)
 		wrap(&b, i % 2 ? 0x2a : 0x0a); /* AnyValue.array_value, ArrayValue.values */
-	wrap(&b, 0x12); /* KeyValue.value */
-	wrap(&b, 0x4a); /* Span.attributes */
+	wrap(&b, 0x12);			       /* KeyValue.value */
+	wrap(&b, 0x4a);			       /* Span.attributes */
 	wrap(&b, 0x12);
 	wrap(&b, 0x12);
 	wrap(&b, 0x0a);
@@ -339,7 +352,8 @@ static void test_deep_pb(void **state)
 static char *against_the_wall(const void *p, size_t len, char **ret_map)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (len + page - 1) / page * page;
-	char *map = mmap(NULL, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *map =
+	    mmap(NULL, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	assert_ptr_not_equal(map, MAP_FAILED);
 	mprotect(map + whole, page, PROT_NONE);
@@ -433,13 +447,13 @@ static void test_small_arenas(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_json_and_back), cmocka_unit_test(test_pb_and_back),
-		cmocka_unit_test(test_empty_messages), cmocka_unit_test(test_attr_bytes),
-		cmocka_unit_test(test_grouping), cmocka_unit_test(test_strings),
-		cmocka_unit_test(test_bad_json), cmocka_unit_test(test_rejected),
-		cmocka_unit_test(test_depth), cmocka_unit_test(test_deep_pb),
-		cmocka_unit_test(test_truncations), cmocka_unit_test(test_flips),
-		cmocka_unit_test(test_small_arenas),
+	    cmocka_unit_test(test_json_and_back),  cmocka_unit_test(test_pb_and_back),
+	    cmocka_unit_test(test_empty_messages), cmocka_unit_test(test_attr_bytes),
+	    cmocka_unit_test(test_grouping),	   cmocka_unit_test(test_strings),
+	    cmocka_unit_test(test_bad_json),	   cmocka_unit_test(test_rejected),
+	    cmocka_unit_test(test_depth),	   cmocka_unit_test(test_deep_pb),
+	    cmocka_unit_test(test_truncations),	   cmocka_unit_test(test_flips),
+	    cmocka_unit_test(test_small_arenas),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* params_test.c - parameters of the API: decoding, times, durations, ids, limits, and the exact texts
- * of the 400 answers, which are those recorded from Tempo. */
+/* params_test.c - parameters of the API: decoding, times, durations, ids, limits, and the exact
+ * texts of the 400 answers, which are those recorded from Tempo. */
 #include "web/params.h"
 
 #include <errno.h>
@@ -45,7 +45,8 @@ static int tear_down(void **state)
 static void test_parse(void **state)
 {
 	struct fixture *f = *state;
-	struct params p = params_parse(&f->a, STR("q=%7B+a%3d%22%C3%A9%22+%7D&&x&y=&q=2&bad=%zz&cut=%4&n=%00b&=v"));
+	struct params p = params_parse(
+	    &f->a, STR("q=%7B+a%3d%22%C3%A9%22+%7D&&x&y=&q=2&bad=%zz&cut=%4&n=%00b&=v"));
 
 	assert_true(str_eq(params_get(&p, "q"), STR("{ a=\"\xc3\xa9\" }")));
 	assert_int_equal(params_get(&p, "x").len, 0);
@@ -83,10 +84,14 @@ static void test_trace_id(void **state)
 	id_ok(f, STR("abcd"), "0000000000000000000000000000abcd");
 	id_ok(f, STR("abc"), "00000000000000000000000000000abc");
 	id_ok(f, STR("8DA608A2C202E8B2E650F5699AEABB5E"), "8da608a2c202e8b2e650f5699aeabb5e");
-	id_bad(f, STR("xyz"), "trace IDs can only contain hex characters: invalid character 'x' at position 1");
-	id_bad(f, STR("12 34"), "trace IDs can only contain hex characters: invalid character ' ' at position 3");
-	id_bad(f, STR("-1"), "trace IDs can only contain hex characters: invalid character '-' at position 1");
-	id_bad(f, STR("ffffffffffffffffffffffffffffffff00"), "trace IDs can't be larger than 128 bits");
+	id_bad(f, STR("xyz"),
+	       "trace IDs can only contain hex characters: invalid character 'x' at position 1");
+	id_bad(f, STR("12 34"),
+	       "trace IDs can only contain hex characters: invalid character ' ' at position 3");
+	id_bad(f, STR("-1"),
+	       "trace IDs can only contain hex characters: invalid character '-' at position 1");
+	id_bad(f, STR("ffffffffffffffffffffffffffffffff00"),
+	       "trace IDs can't be larger than 128 bits");
 }
 
 static void search_bad(struct fixture *f, const char *query, const char *want)
@@ -118,7 +123,8 @@ static void test_search_defaults(void **state)
 	assert_int_equal(s.spss, 3);
 	assert_int_equal(s.from_ns, NOW - 900ull * NS_PER_S);
 	assert_int_equal(s.to_ns, NOW);
-	s = search_ok(*state, "q={}&limit=5&spss=100&start=10&end=20&minDuration=1500us&maxDuration=1m2s");
+	s = search_ok(*state,
+		      "q={}&limit=5&spss=100&start=10&end=20&minDuration=1500us&maxDuration=1m2s");
 	assert_true(str_eq(s.q, STR("{}")));
 	assert_int_equal(s.limit, 5);
 	assert_int_equal(s.spss, 100);
@@ -136,15 +142,21 @@ static void test_search_errors(void **state)
 	search_bad(f, "limit=0", "invalid limit: must be a positive number");
 	search_bad(f, "limit=x", "invalid limit: strconv.ParseUint: parsing \"x\": invalid syntax");
 	search_bad(f, "start=1795342560000000000&end=2",
-		   "invalid start: strconv.ParseUint: parsing \"1795342560000000000\": value out of range");
-	search_bad(f, "start=1795342500", "http parameter start must be before end. received start=1795342500 end=0");
-	search_bad(f, "start=1794542500&end=1795342830", "range specified by start and end exceeds 168h0m0s. "
-							 "received start=1794542500 end=1795342830");
-	search_bad(f, "q={}&tags=a=b", "invalid request: can't specify tags and q in the same query");
-	search_bad(f, "minDuration=2s&maxDuration=1s", "invalid maxDuration: must be greater than minDuration");
+		   "invalid start: strconv.ParseUint: parsing \"1795342560000000000\": value out "
+		   "of range");
+	search_bad(f, "start=1795342500",
+		   "http parameter start must be before end. received start=1795342500 end=0");
+	search_bad(f, "start=1794542500&end=1795342830",
+		   "range specified by start and end exceeds 168h0m0s. "
+		   "received start=1794542500 end=1795342830");
+	search_bad(f, "q={}&tags=a=b",
+		   "invalid request: can't specify tags and q in the same query");
+	search_bad(f, "minDuration=2s&maxDuration=1s",
+		   "invalid maxDuration: must be greater than minDuration");
 	search_bad(f, "minDuration=10seconds",
 		   "invalid minDuration: time: unknown unit \"seconds\" in duration \"10seconds\"");
-	search_bad(f, "minDuration=10", "invalid minDuration: time: missing unit in duration \"10\"");
+	search_bad(f, "minDuration=10",
+		   "invalid minDuration: time: missing unit in duration \"10\"");
 	search_bad(f, "maxDuration=-1s", "invalid maxDuration: time: invalid duration \"-1s\"");
 	search_bad(f, "limit=262145", "limit 262145 exceeds max limit 262144");
 	search_bad(f, "spss=101", "spans per span set exceeds 100. received 101");
@@ -163,7 +175,8 @@ static void test_trace_range(void **state)
 	assert_int_equal(params_trace_range(&p, &f->why), 0);
 	p = params_parse(&f->a, STR("end=x"));
 	assert_int_equal(params_trace_range(&p, &f->why), -EINVAL);
-	assert_string_equal(f->why.p, "invalid end: strconv.ParseInt: parsing \"x\": invalid syntax");
+	assert_string_equal(f->why.p,
+			    "invalid end: strconv.ParseInt: parsing \"x\": invalid syntax");
 }
 
 static void tags_are(struct fixture *f, const char *query, uint64_t from, uint64_t to)
@@ -194,18 +207,24 @@ static void test_tag_times(void **state)
 	tags_are(f, "since=1h30m", NOW - 5400ull * NS_PER_S, NOW);
 	tags_are(f, "since=1d", NOW - 86400ull * NS_PER_S, NOW);
 	tags_are(f, "start=1795342500&end=1795342501", NOW, NOW + NS_PER_S);
-	tags_are(f, "start=1795342500000000001&end=1795342501.25", NOW + 1, NOW + 1250ull * NS_PER_MS);
+	tags_are(f, "start=1795342500000000001&end=1795342501.25", NOW + 1,
+		 NOW + 1250ull * NS_PER_MS);
 	tags_are(f, "start=2026-11-22T10:15:00Z&end=2026-11-22T12:15:00.5%2B02:00", NOW,
 		 NOW + 500ull * NS_PER_MS);
-	tags_bad(f, "start=x", "error parsing date range: only one of start and end provided: "
-			       "must provide both or neither");
-	tags_bad(f, "start=x&end=y", "error parsing date range: could not parse 'start' parameter: "
-				     "strconv.ParseInt: parsing \"x\": invalid syntax");
-	tags_bad(f, "since=5", "error parsing date range: could not parse 'since' parameter: "
-			       "not a valid duration string: \"5\"");
-	tags_bad(f, "since=1m1h", "error parsing date range: could not parse 'since' parameter: "
-				  "not a valid duration string: \"1m1h\"");
-	tags_bad(f, "start=20&end=10", "http parameter start must be before end. received start=20 end=10");
+	tags_bad(f, "start=x",
+		 "error parsing date range: only one of start and end provided: "
+		 "must provide both or neither");
+	tags_bad(f, "start=x&end=y",
+		 "error parsing date range: could not parse 'start' parameter: "
+		 "strconv.ParseInt: parsing \"x\": invalid syntax");
+	tags_bad(f, "since=5",
+		 "error parsing date range: could not parse 'since' parameter: "
+		 "not a valid duration string: \"5\"");
+	tags_bad(f, "since=1m1h",
+		 "error parsing date range: could not parse 'since' parameter: "
+		 "not a valid duration string: \"1m1h\"");
+	tags_bad(f, "start=20&end=10",
+		 "http parameter start must be before end. received start=20 end=10");
 }
 
 static void test_durations(void **state)
@@ -214,10 +233,16 @@ static void test_durations(void **state)
 		const char *text;
 		uint64_t ns;
 	} good[] = {
-		{"0", 0}, {"1ns", 1}, {"1.5h", 5400ull * NS_PER_S}, {".5s", NS_PER_S / 2},
-		{"1h2m3s4ms5us6ns", 3723004005006ull}, {"2\xc2\xb5s", 2000}, {"+1s", NS_PER_S},
+	    {"0", 0},
+	    {"1ns", 1},
+	    {"1.5h", 5400ull * NS_PER_S},
+	    {".5s", NS_PER_S / 2},
+	    {"1h2m3s4ms5us6ns", 3723004005006ull},
+	    {"2\xc2\xb5s", 2000},
+	    {"+1s", NS_PER_S},
 	};
-	static const char *const bad[] = {"", ".", "s", "1", "1x", "1.2.3s", "9999999999h", "1s ", "-1s", ".s"};
+	static const char *const bad[] = {"",	    ".",	   "s",	  "1",	 "1x",
+					  "1.2.3s", "9999999999h", "1s ", "-1s", ".s"};
 	struct fixture *f = *state;
 	uint64_t ns;
 
@@ -251,8 +276,9 @@ static void test_legacy(void **state)
 	struct fixture *f = *state;
 
 	tags_become(f, STR("edge.case=hops"), "{ .\"edge.case\" =~ \".*hops.*\" }");
-	tags_become(f, STR(" k=42\tservice.name=\"a b\" "),
-		    "{ .\"k\" =~ \".*42.*\" || .\"k\" = 42 } && { resource.service.name =~ \".*a b.*\" }");
+	tags_become(
+	    f, STR(" k=42\tservice.name=\"a b\" "),
+	    "{ .\"k\" =~ \".*42.*\" || .\"k\" = 42 } && { resource.service.name =~ \".*a b.*\" }");
 	tags_become(f, STR("x=\"q\\\"(\""), "{ .\"x\" =~ \".*q\\\"\\\\(.*\" }");
 	tags_become(f, STR("flag"), "{ .\"flag\" =~ \".*.*\" }");
 	tags_become(f, STR("status.code=error"), "{ status = error }");
@@ -288,7 +314,8 @@ static void test_routes(void **state)
 	route_is(f, "/api/traces/", NULL, "");
 	route_is(f, "/api/traces/a/b", NULL, "");
 	route_is(f, "/api/traces/%zz", NULL, "");
-	route_is(f, "/api/v2/search/tag/span.slash%2Fed/values", "/api/v2/search/tag/{}/values", "span.slash/ed");
+	route_is(f, "/api/v2/search/tag/span.slash%2Fed/values", "/api/v2/search/tag/{}/values",
+		 "span.slash/ed");
 	route_is(f, "/api/v2/search/tag/a+b/values", "/api/v2/search/tag/{}/values", "a+b");
 	route_is(f, "/api/v2/search/tag//values", NULL, "");
 	route_is(f, "/api/v2/search/tag/values", NULL, "");
@@ -297,11 +324,21 @@ static void test_routes(void **state)
 static void test_hosts(void **state)
 {
 	static const char *const hosts[] = {"traces.example.org", NULL};
-	static const char *const ours[] = {"localhost", "LocalHost:3200", "127.0.0.1", "127.3.4.5:80", "[::1]",
-					   "[::1]:3200", "10.1.2.3", "10.1.2.3:99", "traces.example.org:1",
-					   "[::ffff:127.0.0.1]"};
-	static const char *const others[] = {"", "evil.example.org", "localhost.evil.org", "10.1.2.4", "[::2]:1",
-					     "[::1", "[::1]x", ":80", "127.0.0.1.evil.org", "0x7f000001"};
+	static const char *const ours[] = {
+	    "localhost",	 "LocalHost:3200", "127.0.0.1",
+	    "127.3.4.5:80",	 "[::1]",	   "[::1]:3200",
+	    "10.1.2.3",		 "10.1.2.3:99",	   "traces.example.org:1",
+	    "[::ffff:127.0.0.1]"};
+	static const char *const others[] = {"",
+					     "evil.example.org",
+					     "localhost.evil.org",
+					     "10.1.2.4",
+					     "[::2]:1",
+					     "[::1",
+					     "[::1]x",
+					     ":80",
+					     "127.0.0.1.evil.org",
+					     "0x7f000001"};
 	struct sockaddr_storage local;
 
 	(void)state;
@@ -315,8 +352,10 @@ static void test_hosts(void **state)
 
 static void test_listen(void **state)
 {
-	static const char *const bad[] = {"", "3200", ":3200", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x",
-					  "127.0.0.1:65536", "example.org:80", "::1:80", "[::1]", "[::1]:80x"};
+	static const char *const bad[] = {
+	    "",		  "3200",	 ":3200",	    "127.0.0.1",
+	    "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "example.org:80",
+	    "::1:80",	  "[::1]",	 "[::1]:80x"};
 	struct sockaddr_storage sa;
 
 	(void)state;
@@ -376,7 +415,8 @@ static void test_gzip_body(void **state)
 	strbuf_clear(&plain);
 	assert_int_equal(body_gunzip((struct str){r.body.p, r.body.len}, 999999, &plain), -EFBIG);
 	strbuf_clear(&plain);
-	assert_int_equal(body_gunzip((struct str){r.body.p, r.body.len / 2}, 1000000, &plain), -EBADMSG);
+	assert_int_equal(body_gunzip((struct str){r.body.p, r.body.len / 2}, 1000000, &plain),
+			 -EBADMSG);
 	assert_int_equal(body_gunzip(STR("hello"), 1000, &f->why), -EBADMSG);
 	assert_int_equal(body_gunzip(STR(""), 1000, &f->why), -EBADMSG);
 	strbuf_fini(&r.body);
@@ -387,10 +427,11 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_parse), TEST(test_trace_id), TEST(test_search_defaults), TEST(test_search_errors),
-		TEST(test_trace_range), TEST(test_tag_times), TEST(test_durations), TEST(test_routes),
-		TEST(test_hosts), TEST(test_listen), TEST(test_token), TEST(test_gzip_header),
-		TEST(test_gzip_body), TEST(test_legacy),
+	    TEST(test_parse),	      TEST(test_trace_id),    TEST(test_search_defaults),
+	    TEST(test_search_errors), TEST(test_trace_range), TEST(test_tag_times),
+	    TEST(test_durations),     TEST(test_routes),      TEST(test_hosts),
+	    TEST(test_listen),	      TEST(test_token),	      TEST(test_gzip_header),
+	    TEST(test_gzip_body),     TEST(test_legacy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

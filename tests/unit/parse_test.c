@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* parse_test.c - what is TraceQL and what is not: 187 texts judged by a running Tempo (recorded once,
- * tests/tql/parse/cases.jsonl), the rules of precedence, places in error sentences, and hostile
- * text: every truncation, every byte, ten thousand parentheses, a megabyte. */
+/* parse_test.c - what is TraceQL and what is not: 187 texts judged by a running Tempo (recorded
+ * once, tests/tql/parse/cases.jsonl), the rules of precedence, places in error sentences, and
+ * hostile text: every truncation, every byte, ten thousand parentheses, a megabyte. */
 #include "query/parse.h"
 #include "query/query.h"
 #include "query/text.h"
@@ -40,7 +40,8 @@ static void recorded_cases(void **state)
 	assert_non_null(f);
 	while (getline(&line, &len, f) > 0) {
 		json_t *c = json_loads(line, 0, NULL);
-		const char *q = json_string_value(json_object_get(json_object_get(c, "query"), "q"));
+		const char *q =
+		    json_string_value(json_object_get(json_object_get(c, "query"), "q"));
 		bool want = json_integer_value(json_object_get(c, "status")) == 200;
 		char *why;
 		int err;
@@ -190,8 +191,8 @@ static void reasonable_depth(void **state)
 }
 
 static const char sample[] =
-	"({ span.\"a b\" = \"x\\u00e9\" && event:name =~ `a.*` } &>> { duration > 1.5s }) | by(.a) | "
-	"count() > 1 | select(name, link.x) with(most_recent=true)";
+    "({ span.\"a b\" = \"x\\u00e9\" && event:name =~ `a.*` } &>> { duration > 1.5s }) | by(.a) | "
+    "count() > 1 | select(name, link.x) with(most_recent=true)";
 
 /* Every truncation and every byte changed: an answer, never a fault (exact-size heap copies, so
  * that ASan sees one byte too many). */
@@ -210,7 +211,7 @@ static void damaged_text(void **state)
 		if (n > len)
 			copy[n - len - 1] ^= 0x55;
 		strbuf_init(&why);
-		query_check((struct str){ copy, cut }, &why);
+		query_check((struct str){copy, cut}, &why);
 		strbuf_fini(&why);
 		free(copy);
 	}
@@ -289,11 +290,11 @@ static void formats(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(recorded_cases),   cmocka_unit_test(precedence),
-		cmocka_unit_test(error_sentences),  cmocka_unit_test(hostile_depth),
-		cmocka_unit_test(hostile_pipelines), cmocka_unit_test(reasonable_depth),
-		cmocka_unit_test(damaged_text),     cmocka_unit_test(field_names),
-		cmocka_unit_test(small_memory),     cmocka_unit_test(formats),
+	    cmocka_unit_test(recorded_cases),	 cmocka_unit_test(precedence),
+	    cmocka_unit_test(error_sentences),	 cmocka_unit_test(hostile_depth),
+	    cmocka_unit_test(hostile_pipelines), cmocka_unit_test(reasonable_depth),
+	    cmocka_unit_test(damaged_text),	 cmocka_unit_test(field_names),
+	    cmocka_unit_test(small_memory),	 cmocka_unit_test(formats),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

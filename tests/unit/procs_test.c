@@ -14,7 +14,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#define START(ticks) ((ticks) * 10000000ull)
+#define START(ticks) ((ticks)*10000000ull)
 
 static char root[] = "/tmp/wirespan-procs-XXXXXX";
 
@@ -49,8 +49,8 @@ static void make(unsigned pid, unsigned ppid, unsigned ticks, const char *exe)
 	snprintf(path, sizeof(path), "%s/%u", root, pid);
 	mkdir(path, 0700);
 	snprintf(stat, sizeof(stat),
-		 "%u (a) b (c)) S %u 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 %u 123 4\n", pid, ppid,
-		 ticks);
+		 "%u (a) b (c)) S %u 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 %u 123 4\n", pid,
+		 ppid, ticks);
 	put(pid, "stat", stat, strlen(stat));
 	PUT(pid, "environ", "PATH=/bin\0");
 	PUT(pid, "cmdline", "x\0");
@@ -150,9 +150,10 @@ static void test_resource_attributes(void **state)
 	const struct proc_info *pi;
 
 	make(110, 1, 10, "/x");
-	PUT(110, "environ", "OTEL_RESOURCE_ATTRIBUTES=deployment.environment.name = prod ,broken,"
-			    "process.pid=7,host.name=evil,telemetry.distro.name=evil,a=%zz%4,"
-			    "service.instance.id=mine,=x,k=,a=second\0");
+	PUT(110, "environ",
+	    "OTEL_RESOURCE_ATTRIBUTES=deployment.environment.name = prod ,broken,"
+	    "process.pid=7,host.name=evil,telemetry.distro.name=evil,a=%zz%4,"
+	    "service.instance.id=mine,=x,k=,a=second\0");
 	pi = procs_get(p, 110, 110, START(10), 0);
 	assert_str(attr(pi, "deployment.environment.name"), "prod");
 	assert_str(attr(pi, "service.instance.id"), "mine");
@@ -245,7 +246,8 @@ static void test_fork_inherits(void **state)
 	assert_str(attr(child, "team"), "db");
 	assert_int_equal(attrs_find(&child->res.attrs, STR("process.pid"))->i, 141);
 	assert_int_equal(attr(child, "service.instance.id").len, 36);
-	assert_false(str_eq(attr(parent, "service.instance.id"), attr(child, "service.instance.id")));
+	assert_false(
+		str_eq(attr(parent, "service.instance.id"), attr(child, "service.instance.id")));
 	assert_int_equal(child->res.attrs.cnt, parent->res.attrs.cnt);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* program_test.c - command lines of interpreters, login programs, hostile arguments. In the table of
- * cases arguments are parted by '|', which stands for the NUL that /proc has. */
+/* program_test.c - command lines of interpreters, login programs, hostile arguments. In the table
+ * of cases arguments are parted by '|', which stands for the NUL that /proc has. */
 #include "agent/program.h"
 
 #include <stdlib.h>
@@ -21,7 +21,8 @@ static const struct {
 	{"/usr/bin/python3.11", "python3|-c|import this|", "python3.11", "python"},
 	{"/usr/bin/python3.11", "python3|", "python3.11", "python"},
 	{"/usr/bin/pythonista", "pythonista|x.py|", "pythonista", NULL},
-	{"/usr/bin/node", "node|--require|./trace.js|--max-old-space-size=1|/srv/api.mjs|", "api", "nodejs"},
+	{"/usr/bin/node", "node|--require|./trace.js|--max-old-space-size=1|/srv/api.mjs|", "api",
+	 "nodejs"},
 	{"/usr/bin/node", "node|-e|1|", "node", "nodejs"},
 	{"/usr/bin/nodejs", "nodejs|server.js|", "server", "nodejs"},
 	{"/usr/bin/ruby3.1", "ruby|-I|lib|/usr/bin/puma|", "puma", "ruby"},
@@ -86,8 +87,9 @@ static void test_truncations(void **state)
 
 static void test_login(void **state)
 {
-	static const char *const logins[] = {"/usr/sbin/sshd", "/bin/bash", "/usr/bin/zsh",
-					     "/lib/systemd/systemd", "/sbin/agetty", "/usr/bin/tmux"};
+	static const char *const logins[] = {"/usr/sbin/sshd", "/bin/bash",
+					     "/usr/bin/zsh",   "/lib/systemd/systemd",
+					     "/sbin/agetty",   "/usr/bin/tmux"};
 	static const char *const others[] = {"/usr/sbin/sshd2", "/usr/bin/bash-server",
 					     "/lib/systemd/systemd-resolved"};
 	struct program prog;

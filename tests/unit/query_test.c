@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* query_test.c - questions to a real store that holds the recorded data set: searches, tag names, tag
- * values and traces by id, judged by what a running Tempo answered (recorded once); then limits,
- * time ranges, and traces that are spread over partitions. */
+/* query_test.c - questions to a real store that holds the recorded data set: searches, tag names,
+ * tag values and traces by id, judged by what a running Tempo answered (recorded once); then
+ * limits, time ranges, and traces that are spread over partitions. */
 #include "query/query.h"
 #include "tests/unit/recorded.h"
 
@@ -13,7 +13,7 @@ static struct store *store;
 
 static void store_fill(void)
 {
-	struct store_conf conf = { .dir = store_dir };
+	struct store_conf conf = {.dir = store_dir};
 	struct strbuf why;
 
 	strbuf_init(&why);
@@ -64,9 +64,11 @@ static bool search_case(json_t *c)
 	json_t *query = json_object_get(c, "query"), *full = json_object_get(c, "superset");
 	json_t *want = full ? full : json_object_get(json_object_get(c, "body"), "traces");
 	struct search_params p = {
-		.q = str_param(query, "q"), .spss = int_param(query, "spss"),
-		.from_ns = time_param(query, "start"), .to_ns = time_param(query, "end"),
-		.limit = full ? 1000 : int_param(query, "limit"),
+	    .q = str_param(query, "q"),
+	    .spss = int_param(query, "spss"),
+	    .from_ns = time_param(query, "start"),
+	    .to_ns = time_param(query, "end"),
+	    .limit = full ? 1000 : int_param(query, "limit"),
 	};
 	struct query *q = query_new();
 	struct search_result r;
@@ -139,8 +141,8 @@ static json_t *values_json(const struct tag_values *v)
 	json_t *list = json_array();
 
 	for (uint32_t i = 0; i < v->cnt; i++)
-		json_array_append_new(list, json_pack("[s,s%]", v->at[i].type, v->at[i].text.p,
-						      v->at[i].text.len));
+		json_array_append_new(
+		    list, json_pack("[s,s%]", v->at[i].type, v->at[i].text.p, v->at[i].text.len));
 	return list;
 }
 
@@ -163,12 +165,15 @@ static bool same_list(const char *what, json_t *want, json_t *got)
 
 static bool tag_case(json_t *c)
 {
-	json_t *query = json_object_get(c, "query"), *body = json_object_get(c, "body"), *got = NULL;
+	json_t *query = json_object_get(c, "query"), *body = json_object_get(c, "body"),
+	       *got = NULL;
 	const char *name = json_string_value(json_object_get(c, "values"));
 	struct tag_params p = {
-		.name = name ? str_of(name) : str_param(query, "scope"), .q = str_param(query, "q"),
-		.from_ns = time_param(query, "start"), .to_ns = time_param(query, "end"),
-		.limit = int_param(query, "limit"),
+	    .name = name ? str_of(name) : str_param(query, "scope"),
+	    .q = str_param(query, "q"),
+	    .from_ns = time_param(query, "start"),
+	    .to_ns = time_param(query, "end"),
+	    .limit = int_param(query, "limit"),
 	};
 	bool valid = json_integer_value(json_object_get(c, "status")) == 200, ok;
 	struct query *q = query_new();
@@ -179,7 +184,8 @@ static bool tag_case(json_t *c)
 	if (err || !valid) {
 		ok = err == -EINVAL && !valid && *query_error(q);
 	} else if (json_object_get(c, "count_values")) {
-		ok = (json_int_t)values.cnt == json_integer_value(json_object_get(c, "count_values"));
+		ok = (json_int_t)values.cnt ==
+		     json_integer_value(json_object_get(c, "count_values"));
 	} else {
 		got = name ? values_json(&values) : names_json(&names);
 		ok = same_list(json_string_value(json_object_get(c, "id")),
@@ -187,7 +193,8 @@ static bool tag_case(json_t *c)
 		json_decref(got);
 	}
 	if (!ok)
-		print_error("%s: %d %s\n", json_string_value(json_object_get(c, "id")), err, query_error(q));
+		print_error("%s: %d %s\n", json_string_value(json_object_get(c, "id")), err,
+			    query_error(q));
 	query_end(q);
 	return ok;
 }
@@ -201,7 +208,7 @@ static void recorded_tags(void **state)
 /* --- traces by id --- */
 static void traces_by_id(void **state)
 {
-	static const uint8_t nobody[16] = { 0xff };
+	static const uint8_t nobody[16] = {0xff};
 	struct query_trace t;
 	struct query *q;
 
@@ -220,10 +227,56 @@ static void traces_by_id(void **state)
 	query_end(q);
 }
 
+/* A trace is found by any of its spans and shown whole, over the borders of partitions. */
+static void spread_over_partitions(void **state)
+{
+	static char dir[] = "/tmp/wirespan-query-test-XXXXXX";
+	static const struct resource res;
+	static const struct scope scope;
+	struct store_conf conf = {.partition_ns = 60ull * NS_PER_S};
+	struct search_params p = {.q = STR("{ }"), .spss = 100};
+	struct search_result r;
+	struct span sp[5];
+	struct store *s;
+	struct query *q;
+	char cmd[64];
+
+	(void)state;
+	conf.dir = mkdtemp(dir);
+	assert_int_equal(store_open(&s, &conf, NULL), 0);
+	for (uint32_t i = 0; i < 5; i++) {
+		sp[i] = (struct span){.trace_id = {7},
+				      .span_id = {(uint8_t)(i + 1)},
+				      .res = &res,
+				      .scope = &scope,
+				      .parent_id = {(uint8_t)i},
+				      .start_ns = (T0_S + i * 100) * NS_PER_S};
+		sp[i].end_ns = sp[i].start_ns + 1;
+	}
+	assert_int_equal(store_append(s, sp, 5), 0);
+	assert_int_equal(store_flush(s), 0);
+	for (uint32_t i = 0; i < 10; i++) { /* in spans and in the gaps between them */
+		p.from_ns = p.to_ns = (T0_S + i * 40) * NS_PER_S;
+		assert_int_equal(query_begin(&q, s, NULL), 0);
+		assert_int_equal(query_search(q, &p, &r), 0);
+		assert_int_equal(r.cnt, 1);
+		assert_int_equal(r.traces[0].sets[0].matched, 5);
+		query_end(q);
+	}
+	p.from_ns = p.to_ns = (T0_S + 401) * NS_PER_S;
+	assert_int_equal(query_begin(&q, s, NULL), 0);
+	assert_int_equal(query_search(q, &p, &r), 0);
+	assert_int_equal(r.cnt, 0);
+	query_end(q);
+	store_close(s);
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+	assert_int_equal(system(cmd), 0);
+}
+
 /* --- limits --- */
 static int search(const char *text, uint32_t limit, struct query *q, struct search_result *ret)
 {
-	struct search_params p = { .q = str_of(text), .to_ns = UINT64_MAX, .limit = limit };
+	struct search_params p = {.q = str_of(text), .to_ns = UINT64_MAX, .limit = limit};
 
 	return query_search(q, &p, ret);
 }
@@ -252,8 +305,8 @@ static void most_recent(void **state)
 static void without_a_query(void **state)
 {
 	struct query *q = query_new();
-	struct search_params p = { .to_ns = UINT64_MAX, .limit = 1000, .min_ns = 2000000000,
-				   .max_ns = 3000000000 };
+	struct search_params p = {
+	    .to_ns = UINT64_MAX, .limit = 1000, .min_ns = 2000000000, .max_ns = 3000000000};
 	struct search_result r;
 
 	(void)state;
@@ -276,7 +329,7 @@ static bool always_gone(void *arg)
 
 static void limits(void **state)
 {
-	struct query_limits small = { .memory = 64 << 10 }, left = { .gone = always_gone };
+	struct query_limits small = {.memory = 64 << 10}, left = {.gone = always_gone};
 	struct search_result r;
 	struct query *q;
 
@@ -301,9 +354,13 @@ static void limits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(recorded_searches), cmocka_unit_test(recorded_tags),
-		cmocka_unit_test(traces_by_id),      cmocka_unit_test(most_recent),
-		cmocka_unit_test(without_a_query),   cmocka_unit_test(limits),
+	    cmocka_unit_test(recorded_searches),
+	    cmocka_unit_test(recorded_tags),
+	    cmocka_unit_test(traces_by_id),
+	    cmocka_unit_test(spread_over_partitions),
+	    cmocka_unit_test(most_recent),
+	    cmocka_unit_test(without_a_query),
+	    cmocka_unit_test(limits),
 	};
 
 	return cmocka_run_group_tests(tests, group_begin, group_end);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* recorded.h - the recorded data set (tests/tql/recorded: OTLP/JSON, times relative to T0) as spans,
- * search results in the recorded form, and comparison with what was recorded. For eval_test.c, which
- * has no store, and query_test.c, which has one. */
+/* recorded.h - the recorded data set (tests/tql/recorded: OTLP/JSON, times relative to T0) as
+ * spans, search results in the recorded form, and comparison with what was recorded. For
+ * eval_test.c, which has no store, and query_test.c, which has one. */
 #ifndef WIRESPAN_TESTS_RECORDED_H
 #define WIRESPAN_TESTS_RECORDED_H
 
@@ -175,7 +175,8 @@ static inline json_t *span_json(const struct search_span *s)
 
 static inline json_t *set_json(const struct search_set *s)
 {
-	json_t *o = json_pack("{s:i,s:o}", "matched", s->matched, "attributes", attrs_json(&s->attrs));
+	json_t *o =
+	    json_pack("{s:i,s:o}", "matched", s->matched, "attributes", attrs_json(&s->attrs));
 	json_t *spans = json_array();
 
 	for (uint32_t i = 0; i < s->cnt; i++)
@@ -215,10 +216,11 @@ static inline json_t *trace_json(const struct search_trace *t)
 	while (*p == '0')
 		p++;
 	put(o, "traceID", json_string(p));
-	put(o, "rootServiceName", t->root_service.len ?
-	    json_stringn(t->root_service.p, t->root_service.len) :
-	    json_string("<root span not yet received>"));
-	put(o, "rootTraceName", json_stringn(t->root_name.p ? t->root_name.p : "", t->root_name.len));
+	put(o, "rootServiceName",
+	    t->root_service.len ? json_stringn(t->root_service.p, t->root_service.len)
+				: json_string("<root span not yet received>"));
+	put(o, "rootTraceName",
+	    json_stringn(t->root_name.p ? t->root_name.p : "", t->root_name.len));
 	put(o, "durationMs", json_integer((json_int_t)((t->end_ns - t->start_ns) / NS_PER_MS)));
 	put(o, "start", ns_json(t->start_ns));
 	for (uint32_t i = 0; i < t->set_cnt; i++)
@@ -232,7 +234,8 @@ static inline json_t *trace_json(const struct search_trace *t)
 /* --- comparison --- */
 static inline char *dump(json_t *j)
 {
-	return json_dumps(j, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(12));
+	return json_dumps(j, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY |
+				 JSON_REAL_PRECISION(12));
 }
 
 static inline int by_dump(const void *a, const void *b)
@@ -252,14 +255,14 @@ static inline void canon(json_t *j)
 	json_t *v, **list;
 	const char *key;
 
-	json_object_foreach(j, key, v)
+	json_object_foreach (j, key, v)
 		canon(v);
-	json_array_foreach(j, i, v)
+	json_array_foreach (j, i, v)
 		canon(v);
 	if (!cnt)
 		return;
 	list = calloc(cnt, sizeof(*list));
-	json_array_foreach(j, i, v)
+	json_array_foreach (j, i, v)
 		list[i] = json_incref(v);
 	qsort(list, cnt, sizeof(*list), by_dump);
 	json_array_clear(j);
@@ -274,7 +277,7 @@ static inline json_t *by_id(json_t *list, json_t *like)
 	json_t *v;
 	size_t i;
 
-	json_array_foreach(list, i, v)
+	json_array_foreach (list, i, v)
 		if (strcmp(json_string_value(json_object_get(v, "traceID")), id) == 0)
 			return v;
 	return NULL;
@@ -287,8 +290,9 @@ static inline bool same_traces(const char *what, json_t *want, json_t *got)
 	size_t i;
 
 	if (!ok)
-		print_error("%s: want %zu traces, got %zu\n", what, json_array_size(want), json_array_size(got));
-	json_array_foreach(want, i, v) {
+		print_error("%s: want %zu traces, got %zu\n", what, json_array_size(want),
+			    json_array_size(got));
+	json_array_foreach (want, i, v) {
 		char *x, *y;
 
 		g = by_id(got, v);

@@ -11,7 +11,8 @@
 static const char *const cases[][2] = {
 	{"0::/system.slice/nginx.service\n", "nginx"},
 	{"0::/system.slice/nginx.service", "nginx"},
-	{"0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n", "postgresql@15-main"},
+	{"0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n",
+	 "postgresql@15-main"},
 	{"0::/system.slice/my\\x2dapp.service\n", "my-app"},
 	{"0::/system.slice/odd\\x2.service\n", "odd\\x2"},
 	{"0::/system.slice/app.service/workers/1\n", "app"},

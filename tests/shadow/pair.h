@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pair.h - a TCP connection on the host, as the hooks of kern/wirespan.bpf.c see one: two sockets with
+ * their sequence numbers, each used by a process that is traced or not, and the system calls that
+ * move bytes and end the connection. The hooks and everything below them are the real code, compiled
+ * into pair.c. What came of it is read from shadow_records and the counters. */
+#ifndef WIRESPAN_PAIR_H
+#define WIRESPAN_PAIR_H
+
+#include "tests/shadow/vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+#include "kern/conn.h"
+#include "kern/record.h"
+
+enum { CLIENT, SERVER, ENDS };
+
+/* How bytes go past us. */
+enum pair_how {
+	HOW_SEEN,
+	HOW_OPAQUE, /* the hooks run, the bytes cannot be reached (sendfile, io_uring) */
+	HOW_MISSED, /* the hooks do not run */
+	HOW_FAULT,  /* the page is not there */
+};
+
+/* In what form system calls give them. */
+enum pair_form {
+	FORM_FLAT,   /* write, read */
+	FORM_VECTOR, /* writev, readv: an entry for each byte, and empty ones */
+	FORM_RETRY,  /* a send that takes nothing, then one that takes half, then the rest; recvmsg */
+	FORM_FIN,    /* as FLAT; the reader finds the end of the stream behind the bytes */
+};
+
+struct party {
+	struct task_struct task;
+	struct pid pid;
+};
+
+struct pair_end {
+	struct tcp_sock tp;
+	struct inet_bind_bucket bucket;
+	struct party *party; /* NULL: not traced */
+	bool fin_sent, fin_read;
+};
+
+struct pair {
+	struct pair_end end[ENDS];
+};
+
+/* The kernel half's own. */
+extern __u64 lost_cnt[LOST_COUNT], undecoded_cnt[UNDECODED_COUNT], conn_cnt[PROTO_COUNT];
+
+/* A machine just booted: nobody traced, no records, counters zero. */
+void pair_boot(void);
+
+/* A process that is traced from now on; flags: enum proc_flags. */
+void party_init(struct party *who, int pid, __u32 flags);
+/* As if it returned from epoll_wait on another thread of the same process. */
+void party_thread(struct party *who, const struct party *process, int tid);
+
+/* A connection; a party that is NULL is not traced (yet). */
+void pair_open(struct pair *p, struct party *client, struct party *server);
+/* From now on the hooks see what this end does. */
+void pair_trace(struct pair *p, int end, struct party *who);
+/* Bytes are sent by one end, then received by the other. */
+void pair_move(struct pair *p, int from, const void *bytes, size_t len, enum pair_how how,
+	       enum pair_form form);
+/* Only half of it. */
+void pair_send(struct pair *p, int from, const void *bytes, size_t len, enum pair_how how,
+	       enum pair_form form);
+void pair_receive(struct pair *p, int to, const void *bytes, size_t len, enum pair_how how,
+		  enum pair_form form);
+/* This end sends no more, and the other one has read so. */
+void pair_fin(struct pair *p, int who);
+/* In good order, begun by who; both sockets are gone then. */
+void pair_close(struct pair *p, int who);
+void pair_reset(struct pair *p);
+
+/* NULL: no hook has looked at it. */
+struct conn *pair_conn(struct pair *p, int end);
+/* Entries that should be gone when all connections are: spill + contexts + links. */
+size_t pair_leftovers(void);
+size_t pair_spilled(void);
+
+#endif
