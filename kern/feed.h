@@ -216,6 +216,26 @@ static long feed_one(__u32 i, void *arg)
 	return 0;
 }
 
+enum { STEPS_MAX = 1 << 23 }; /* bpf_loop refuses to do more */
+
+/* Enough to look at every byte twice and to go through every piece of a vector. */
+static __always_inline __u32 feed_steps(const struct scratch *s)
+{
+	__u64 n = 2ull * s->len + 3ull * s->iov_left + 64;
+
+	return n < STEPS_MAX ? n : STEPS_MAX;
+}
+
+/* Runs the loop; what it did not get to nobody has seen. */
+static __always_inline void feed_all(struct event *e)
+{
+	struct scratch *s = e->s;
+
+	bpf_loop(feed_steps(s), feed_one, e, 0);
+	if ((s->w.at < s->w.n || s->off < s->len) && !(e->c->flags & CONN_SILENT))
+		conn_restart(e, LOST_GAP);
+}
+
 /* Cuts off what the parser has seen already (a send that is tried again), counts what nobody saw. */
 static __always_inline int chunk_place(struct event *e, __u32 pos)
 {
@@ -252,7 +272,7 @@ static __always_inline void feed(struct event *e, __u32 pos)
 		return;
 	s->w.n = s->w.at = 0;
 	if (chunk_known(s))
-		bpf_loop(2 * s->len + 64, feed_one, e, 0);
+		feed_all(e);
 	else
 		conn_unseen(e, s->len - s->off);
 	d->pos = pos + s->len;

@@ -112,15 +112,16 @@ struct iov_iter___old {
 	const struct iovec *iov;
 };
 
-/* Where the bytes lie that are about to be sent: the message's own iterator says, whoever made it. */
-static __always_inline void chunk_sending(struct scratch *s, const struct msghdr *msg)
+/* Where the bytes lie that are about to be sent, at most `most` of them: the message's own iterator
+ * says, whoever made it. */
+static __always_inline void chunk_sending(struct scratch *s, const struct msghdr *msg, __u32 most)
 {
 	const struct iov_iter *it = &msg->msg_iter;
 	__u8 type = it->iter_type;
 	__u64 count = it->count;
 
 	chunk_clear(s);
-	s->len = count > (1u << 30) ? 1u << 30 : (__u32)count;
+	s->len = count > most ? most : (__u32)count;
 	if (bpf_core_enum_value_exists(enum iter_type, ITER_UBUF) &&
 	    type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
 		s->seg = (__u64)it->ubuf + it->iov_offset;

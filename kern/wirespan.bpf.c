@@ -76,7 +76,8 @@ static __always_inline struct conn *conn_get(struct sock *sk)
 
 /* --- the two verbs --- */
 
-static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg, struct proc *p, __u32 key)
+static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg, __u32 most,
+				       struct proc *p, __u32 key)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct conn *c = tp ? conn_get(sk) : NULL;
@@ -91,7 +92,7 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 	e.s->key = c->key = key;
 	e.s->now = bpf_ktime_get_boot_ns();
 	conn_identify(c, tp);
-	chunk_sending(e.s, msg);
+	chunk_sending(e.s, msg, most);
 	feed(&e, tp->write_seq);
 	scratch_release(e.s);
 }
@@ -115,20 +116,26 @@ static __always_inline void conn_ended(struct event *e)
 		queue_abort(e);
 }
 
+/* The program has read from this connection: its executor now works for the exchange at the head. A
+ * server that has read several requests at once may work for any of them: for none that we know. */
 static __always_inline void conn_follow(struct event *e)
 {
 	struct conn *c = e->c;
-	struct slot *slot = NULL;
+	struct ctx unknown = {};
+	struct slot *slot;
 
-	if (c->role == ROLE_CLIENT)
-		slot = slot_head(c);
-	else if (!conn_is_idle(c))
-		slot = slot_find(c, c->tail - 1);
+	if (conn_is_idle(c))
+		return;
+	if (c->role == ROLE_SERVER && c->tail - c->head > 1) {
+		executor_set(e->s, &unknown);
+		return;
+	}
+	slot = c->role == ROLE_CLIENT ? slot_head(c) : slot_find(c, c->head);
 	if (slot)
 		executor_follow(e, &slot->x);
 }
 
-static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int n)
+static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int n, int flags)
 {
 	struct conn *c = e->c;
 
@@ -140,7 +147,10 @@ static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int 
 	if (c->role == ROLE_CLIENT)
 		conn_follow(e); /* before the response's end takes the exchange away */
 	e->s->len = n;
-	chunk_received(e->s, n);
+	if (flags & MSG_TRUNC_)
+		chunk_clear(e->s); /* thrown away, not copied */
+	else
+		chunk_received(e->s, n);
 	feed(e, received_from(e->sk, tp, n));
 	if (c->role == ROLE_SERVER)
 		conn_follow(e);
@@ -163,7 +173,7 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 		e.s->proc = *p;
 		e.s->key = c->key = key;
 		e.s->now = bpf_ktime_get_boot_ns();
-		conn_read(&e, tp, n);
+		conn_read(&e, tp, n, flags);
 		scratch_release(e.s);
 	}
 	__sync_lock_test_and_set(&c->dir[RX].busy, 0);
@@ -176,13 +186,18 @@ static __always_inline __u32 current_key(void)
 	return bpf_get_current_pid_tgid() >> 32;
 }
 
-static __always_inline int on_send(struct sock *sk, const struct msghdr *msg)
+enum {
+	SEND_STEP = 64 * 1024, /* where the hook runs again for the rest of a long send */
+	SEND_ALL = 1 << 30,
+};
+
+static __always_inline int on_send(struct sock *sk, const struct msghdr *msg, __u32 most)
 {
 	__u32 key = current_key();
 	struct proc *p = proc_tracked(key);
 
 	if (p)
-		conn_sends(sk, msg, p, key);
+		conn_sends(sk, msg, most, p, key);
 	return 0;
 }
 
@@ -221,13 +236,13 @@ static __always_inline int on_receive(struct sock *sk, int n, int flags)
 SEC("?tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(send_tp, const struct sock *sk, const struct msghdr *msg)
 {
-	return on_send((struct sock *)sk, msg);
+	return on_send((struct sock *)sk, msg, SEND_STEP);
 }
 
 SEC("?fentry/tcp_sendmsg_locked")
 int BPF_PROG(send_fentry, struct sock *sk, struct msghdr *msg)
 {
-	return on_send(sk, msg);
+	return on_send(sk, msg, SEND_ALL);
 }
 
 SEC("?tp_btf/sock_recv_length")
