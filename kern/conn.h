@@ -123,8 +123,7 @@ struct conn {
 	__u32 head, tail; /* serials of the exchange being answered and of the next request */
 	__u16 sniffs;
 	__u8 proto, role, flags; /* enum protocol, rec_role, conn_flags */
-	__u8 unread; /* links in a row that nobody on this node took */
-	__u16 pad;
+	__u8 pad[3];
 	struct slot front;
 };
 

@@ -137,7 +137,6 @@ static __always_inline __u64 link_key(const struct conn *c, const struct exchang
 	return mix64(mix64(c->isn) ^ ((__u64)x->pos << 1 | by_opener));
 }
 
-/* A connection keeps its place: it stays in the cache. */
 static __always_inline struct peer_link *link_place(const struct conn *c)
 {
 	__u32 at = mix64(c->isn) & (LINK_PLACES - 1);
@@ -145,17 +144,15 @@ static __always_inline struct peer_link *link_place(const struct conn *c)
 	return bpf_map_lookup_elem(&link_places, &at);
 }
 
-enum { LINK_UNREAD_MAX = 4, LINK_RETRY = 64 };
-
-/* A peer that took none of the last links is on another node or not tracked: try now and then. */
-static __always_inline int link_wanted(const struct conn *c, const struct exchange *x)
+/* Is the place this connection's, from now on if it is free? */
+static __always_inline int link_place_own(const struct conn *c, struct peer_link *at)
 {
-	return c->isn && (c->unread < LINK_UNREAD_MAX || x->serial % LINK_RETRY == 0);
+	return at->owner == c->isn || !__sync_val_compare_and_swap(&at->owner, 0, c->isn);
 }
 
-static __always_inline void link_spill(struct exchange *x, const struct peer_link *v)
+static __always_inline void link_spill(struct exchange *x, __u64 key, const struct ctx *v)
 {
-	if (bpf_map_update_elem(&links, &v->key, v, BPF_ANY)) {
+	if (bpf_map_update_elem(&links, &key, v, BPF_ANY)) {
 		lost(LOST_LINK_FULL);
 		return;
 	}
@@ -163,85 +160,81 @@ static __always_inline void link_spill(struct exchange *x, const struct peer_lin
 	__sync_fetch_and_add(&links_spilled, 1);
 }
 
-static __always_inline int link_unspill(__u64 key)
+static __always_inline void link_unspill(__u64 key)
 {
-	if (bpf_map_delete_elem(&links, &key))
-		return 0;
-	__sync_fetch_and_add(&links_spilled, -1);
-	return 1;
+	if (!bpf_map_delete_elem(&links, &key))
+		__sync_fetch_and_add(&links_spilled, -1);
 }
 
+/* One request at a time goes by the connection's own place; it is overwritten by the next one, so
+ * nobody has to take it away. */
 static __always_inline void link_publish(struct conn *c, struct exchange *x)
 {
-	struct peer_link v = { .trace = { x->trace[0], x->trace[1] }, .span = x->span };
+	struct ctx v = { { x->trace[0], x->trace[1] }, x->span, 0, 0 };
+	__u64 key = link_key(c, x);
 	struct peer_link *at;
 
-	if (!link_wanted(c, x))
+	if (!c->isn)
 		return;
-	v.key = link_key(c, x);
 	at = link_place(c);
 	if (!at)
 		return;
-	if (__sync_val_compare_and_swap(&at->key, 0, v.key)) {
-		link_spill(x, &v);
+	if (x->serial != c->head || !link_place_own(c, at)) {
+		link_spill(x, key, &v);
 		return;
 	}
-	at->trace[0] = v.trace[0]; /* nobody knows this key before the request has left */
+	at->trace[0] = v.trace[0]; /* nobody asks for this key before the request has left */
 	at->trace[1] = v.trace[1];
 	at->span = v.span;
+	at->key = key;
 }
 
-static __always_inline void link_free(struct peer_link *at)
-{
-	__sync_lock_test_and_set(&at->key, 0);
-}
-
-/* The response is here: whoever was to take the link has done so. */
 static __always_inline void link_withdraw(struct conn *c, const struct exchange *x)
 {
-	struct peer_link *at;
-	__u64 key;
-	int unread;
+	if (x->flags & EX_LINK_SPILLED)
+		link_unspill(link_key(c, x));
+}
 
-	if (!link_wanted(c, x))
+/* The connection closes: its place is free. */
+static __always_inline void link_leave(const struct conn *c)
+{
+	struct peer_link *at;
+
+	if (!c->isn || c->role != ROLE_CLIENT)
 		return;
-	key = link_key(c, x);
 	at = link_place(c);
-	unread = at && at->key == key;
-	if (unread)
-		link_free(at);
-	else if (x->flags & EX_LINK_SPILLED)
-		unread = link_unspill(key);
-	if (!unread)
-		c->unread = 0;
-	else if (c->unread < LINK_UNREAD_MAX)
-		c->unread++;
+	if (at && at->owner == c->isn)
+		__sync_lock_test_and_set(&at->owner, 0);
+}
+
+static __always_inline void parent_is_peer(struct exchange *x, __u64 trace0, __u64 trace1, __u64 span)
+{
+	x->trace[0] = trace0;
+	x->trace[1] = trace1;
+	x->parent = span;
+	x->how = PARENT_PEER;
 }
 
 static __always_inline int link_take(struct conn *c, struct exchange *x)
 {
 	__u64 key = link_key(c, x);
-	struct peer_link *at = link_place(c);
-	int spilled = 0;
+	struct peer_link *at;
+	struct ctx *v;
 
-	if (!c->isn || !at)
+	if (!c->isn)
 		return 0;
-	if (at->key != key) {
-		if (!*(volatile __u32 *)&links_spilled)
-			return 0;
-		at = bpf_map_lookup_elem(&links, &key);
-		spilled = 1;
+	at = link_place(c);
+	if (at && at->key == key) {
+		parent_is_peer(x, at->trace[0], at->trace[1], at->span);
+		return 1;
 	}
-	if (!at)
+	if (!*(volatile __u32 *)&links_spilled)
 		return 0;
-	x->trace[0] = at->trace[0];
-	x->trace[1] = at->trace[1];
-	x->parent = at->span;
-	x->how = PARENT_PEER;
-	if (spilled)
-		link_unspill(key);
-	else
-		link_free(at);
+	v = bpf_map_lookup_elem(&links, &key);
+	if (!v)
+		return 0;
+	parent_is_peer(x, v->trace[0], v->trace[1], v->span);
+	link_unspill(key);
 	return 1;
 }
 

@@ -24,14 +24,15 @@ struct open_span {
 	__u64 header_span;
 };
 
-/* A client span whose request may be read on this node. key: connection, direction and position. */
+/* A client span whose request may be read on this node. */
 struct peer_link {
-	__u64 key; /* 0: free */
+	__u64 owner; /* the connection (struct conn.isn) whose place this is; 0: nobody's */
+	__u64 key;   /* connection, direction and position of the request */
 	__u64 trace[2];
 	__u64 span;
 };
 
-enum { CONTEXT_PLACES = 32768, LINK_PLACES = 16384 };
+enum { CONTEXT_PLACES = 32768, LINK_PLACES = 32768 };
 
 struct spill_key {
 	__u64 conn;
@@ -79,9 +80,8 @@ struct {
 	__type(value, struct open_span);
 } contexts SEC(".maps");
 
-/* Same-node links: a place by the connection's name, for the time between the request's leaving and its
- * being read. Freed by the reader; else by the writer when the response has come or the socket
- * closes. A link whose place is taken goes to `links`. */
+/* Same-node links: a connection that sends requests owns a place from its first one until it closes,
+ * found at both ends by the connection's name, and writes each request's link over the last one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, LINK_PLACES);
@@ -89,13 +89,15 @@ struct {
 	__type(value, struct peer_link);
 } link_places SEC(".maps");
 
-/* Links that found their place taken. Deleted like those. Full: LOST_LINK_FULL, two traces. */
+/* Links that found their place taken by another connection, or that are pipelined, by peer_link.key.
+ * Deleted by the reader; else by the writer when the response has come or the socket closes. Full:
+ * LOST_LINK_FULL, two traces. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 16384);
 	__type(key, __u64);
-	__type(value, struct peer_link);
+	__type(value, struct ctx);
 } links SEC(".maps");
 
 /* Exchanges behind the first one of a pipelining connection. Deleted when their turn comes or the

@@ -299,6 +299,8 @@ static __always_inline void conn_closing(struct sock *sk, struct conn *c, int cl
 	__u32 key = c->key;
 	struct proc *p;
 
+	if (closed)
+		link_leave(c);
 	if (conn_is_idle(c))
 		return;
 	e.s = scratch_claim();
