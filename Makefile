@@ -40,13 +40,10 @@ OBJS    := $(SRCS:%.c=$(B)/%.o) $(PB_C:%.c=%.o)
 all: $(B)/wirespan
 
 # --- the kernel half ---
-$(B)/vmlinux.h:
+$(B)/%.bpf.o: kern/%.bpf.c $(wildcard kern/*.h)
 	@mkdir -p $(@D)
-	$(call msg,BTF,$@)$(BPFTOOL) btf dump file /sys/kernel/btf/vmlinux format c > $@
-
-$(B)/%.bpf.o: kern/%.bpf.c $(wildcard kern/*.h) $(B)/vmlinux.h
 	$(call msg,BPF,$@)$(CLANG) -g -O2 -mcpu=v3 --target=bpf -D__TARGET_ARCH_$(ARCH) -Wall -Wextra -Wno-unused-parameter \
-		-Werror -I. -I$(B) -c $< -o $@
+		-Werror -I. -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
 
 $(B)/%.skel.h: $(B)/%.bpf.o
 	$(call msg,SKEL,$@)$(BPFTOOL) gen skeleton $< name $*_bpf > $@
@@ -71,6 +68,7 @@ ALLOWED_store := store
 ALLOWED_agent := agent store
 ALLOWED_query := query store
 ALLOWED_web   := web query store
+ALLOWED_kern  := tests/shadow
 TESTS   := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*_test.c))
 folder   = $(firstword $(foreach d,$(FOLDERS),$(if $(wildcard $(d)/$(1:_test=).[ch]),$(d))) kern)
 san_objs = $(foreach d,$(ALLOWED_$(call folder,$(1))),$(patsubst %.c,$(B)/san/%.o,$(filter-out agent/main.c agent/load.c agent/drain.c,$(wildcard $(d)/*.c)))) \
@@ -83,6 +81,8 @@ $(B)/san/proto/%.o: $(B)/proto/%.c $(PB_H)
 $(B)/san/%.o: %.c | $(PB_H)
 	@mkdir -p $(@D)
 	$(call msg,CC,$@)$(CC) $(BASE) -g -O1 $(SAN) -DVERSION='"test"' -MMD -MP -c $< -o $@
+
+$(B)/san/tests/%.o: BASE += -Itests/shadow
 
 .SECONDEXPANSION:
 $(B)/san/%_test: $(B)/san/tests/unit/%_test.o $$(call san_objs,$$*)
@@ -126,4 +126,4 @@ fmt:
 clean:
 	rm -rf $(B)
 
--include $(wildcard $(B)/*/*.d $(B)/san/*/*.d $(B)/san/tests/unit/*.d)
+-include $(wildcard $(B)/*/*.d $(B)/san/*/*.d $(B)/san/tests/*/*.d)
