@@ -124,7 +124,7 @@ static __always_inline void chunk_sending(struct scratch *s, const struct msghdr
 	s->len = count > most ? most : (__u32)count;
 	if (bpf_core_enum_value_exists(enum iter_type, ITER_UBUF) &&
 	    type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
-		s->seg = (__u64)it->ubuf + it->iov_offset;
+		s->seg = (__u64)BPF_CORE_READ(it, ubuf) + it->iov_offset; /* 6.1 allows no sums with it */
 		s->seg_left = s->len;
 	} else if (type == bpf_core_enum_value(enum iter_type, ITER_IOVEC)) {
 		if (bpf_core_field_exists(it->__iov))
