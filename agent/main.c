@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "agent/commands.h"
 #include "agent/config.h"
@@ -170,6 +171,17 @@ static void signals_block(struct run *r)
 	must(sigprocmask(SIG_BLOCK, &r->signals, NULL) == 0);
 }
 
+/* A read over weeks of partitions has hundreds of files open. */
+static void open_files_raise(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim))
+		return;
+	lim.rlim_cur = lim.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &lim);
+}
+
 static int run_main(int argc, char **argv)
 {
 	struct run r = {.argc = argc, .argv = argv};
@@ -177,6 +189,7 @@ static int run_main(int argc, char **argv)
 
 	strbuf_init(&r.why);
 	signals_block(&r);
+	open_files_raise();
 	for (size_t i = 0; i < ARRAY_SIZE(steps) && !err; i++) {
 		log_debug("step %zu: %s", i + 1, steps[i].name);
 		err = steps[i].fn(&r);
