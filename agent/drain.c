@@ -238,6 +238,8 @@ int drain_start(struct drain **ret, struct loader *l, const struct config *c, st
 	if (!err && !(d->ring = ring_buffer__new(loader_ring_fd(l), on_record, d, NULL)))
 		err = -errno;
 	err = err ?: loader_scan(l);
+	if (!err)
+		ring_buffer__consume(d->ring); /* ready means: whoever is there is traced */
 	err = err ?: -pthread_create(&d->thread, NULL, drain_run, d);
 	if (err) {
 		strbuf_printf(why, "cannot begin to read what the kernel sees: %s", strerror(-err));

@@ -342,6 +342,10 @@ static __always_inline int pgsql_param(struct pgsql *m, struct window *w, __u8 c
 		return pgsql_startup_consume(m, w, 1);
 	}
 	m->field = m->acc == user ? PG_PARAM_USER : m->acc == (__u32)database ? PG_PARAM_DATABASE : 0;
+	if (m->field == PG_PARAM_USER && m->type == PG_PARAM_DATABASE)
+		m->field = 0; /* the user's name is the database's only where that is not given */
+	if (m->field)
+		m->type = m->field;
 	m->acc = 0;
 	m->state = PGS_PARAM_VALUE;
 	w->tok = w->at + 1;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store_bench DIR [SPANS]: puts demo-like spans (five a trace) into a new store in DIR and prints
- * one JSON line: spans a second of CPU and of wall time, bytes a span, longest append, traces by id
- * a second, spans walked a second, anonymous memory. Making the spans is not counted. */
+/* store_bench DIR [SPANS [SPANS_A_SECOND]]: puts demo-like spans (five a trace) into a new store in
+ * DIR and prints one JSON line: spans a second of CPU and of wall time, bytes a span, longest
+ * append, traces by id a second, spans walked a second, anonymous memory. Making the spans is not
+ * counted. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,10 +49,21 @@ struct ingest {
 	size_t id_cnt;
 };
 
-static void ingest(struct store *s, uint64_t span_cnt, struct ingest *in)
+/* Not faster than rate. */
+static void keep_rate(uint64_t began_ns, uint64_t done, uint64_t rate)
+{
+	uint64_t due = rate ? began_ns + done * NS_PER_S / rate : 0, now = clock_mono_ns();
+
+	if (due > now)
+		nanosleep(&(struct timespec){.tv_sec = (time_t)((due - now) / NS_PER_S),
+					     .tv_nsec = (long)((due - now) % NS_PER_S)},
+			  NULL);
+}
+
+static void ingest(struct store *s, uint64_t span_cnt, uint64_t rate, struct ingest *in)
 {
 	static struct span spans[TRACES_A_CALL * 5];
-	uint64_t t = clock_real_ns(), cpu, wall;
+	uint64_t t = clock_real_ns(), began_ns = clock_mono_ns(), cpu, wall;
 	struct arena keep, a;
 	struct gen_demo d;
 
@@ -74,7 +86,8 @@ static void ingest(struct store *s, uint64_t span_cnt, struct ingest *in)
 		wall = clock_mono_ns() - wall;
 		if (wall > in->longest)
 			in->longest = wall;
-		if (n % 100000 == 0 && rss_anon_kib() > in->rss_max)
+		keep_rate(began_ns, n, rate);
+		if (n % 20000 == 0 && rss_anon_kib() > in->rss_max)
 			in->rss_max = rss_anon_kib();
 	}
 	must(store_flush(s) == 0);
@@ -122,7 +135,7 @@ int main(int argc, char **argv)
 	struct strbuf why;
 
 	if (!conf.dir)
-		return fprintf(stderr, "store_bench DIR [SPANS]\n"), 2;
+		return fprintf(stderr, "store_bench DIR [SPANS [SPANS_A_SECOND]]\n"), 2;
 	strbuf_init(&why);
 	if (store_open(&s, &conf, &why))
 		return fprintf(stderr, "%s\n", why.p), 2;
@@ -130,7 +143,7 @@ int main(int argc, char **argv)
 	must(in.ids);
 	in.cpu -= cpu_ns();
 	in.wall -= clock_mono_ns();
-	ingest(s, span_cnt, &in);
+	ingest(s, span_cnt, argc > 3 ? strtoull(argv[3], NULL, 10) : 0, &in);
 	in.cpu += cpu_ns();
 	in.wall += clock_mono_ns();
 	store_stat(s, &st);

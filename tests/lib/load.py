@@ -22,7 +22,8 @@ def sequential(stack, prefix, cnt):
     """cnt requests over one connection; nginx's log of them."""
     since, conn = stack.log_size(), stack.connect()
     for n in range(cnt):
-        status, _, _ = stack.request("GET", f"/api/todos?limit={1 + n % 10}&rid={prefix}{n}", conn=conn)
+        target = f"/api/todos?limit={1 + n % 10}&rid={prefix}{n}"
+        status, _, _ = stack.request("GET", target, conn=conn)
         assert status == 200, f"request {n}: {status}"
     conn.close()
     return stack.log_of(cnt, since)

@@ -80,7 +80,7 @@ class Stack:
         return os.path.getsize(self.log_path)
 
     def log(self, since=0):
-        """The entries that nginx wrote behind byte `since`; a line still being written is left out."""
+        """The entries that nginx wrote behind byte `since`, without one that is being written."""
         with open(self.log_path, "rb") as f:
             f.seek(since)
             return [json.loads(line) for line in f if line.endswith(b"\n")]
@@ -92,5 +92,5 @@ class Stack:
 
     def log_of(self, cnt, since=0, seconds=60):
         """The log once it has (at least) cnt entries behind `since`."""
-        wait.until(f"{cnt} lines in nginx's access log", lambda: self.log_lines(since) >= cnt, seconds)
+        wait.until(f"{cnt} lines in the access log", lambda: self.log_lines(since) >= cnt, seconds)
         return self.log(since)

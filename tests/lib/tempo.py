@@ -114,9 +114,10 @@ class Tempo:
 
     def ids_by_rid(self, prefix):
         """{rid: [trace ids]} of all requests whose rid begins like that, with one search."""
-        q = '{ resource.service.name = "nginx" && kind = server && span.url.query =~ "(.*&)?rid=%s.*" }'
+        q = ('{ resource.service.name = "nginx" && kind = server && '
+             'span.url.query =~ "(.*&)?rid=%s.*" }' % prefix)
         out = collections.defaultdict(list)
-        for t in self.search(q % prefix, 262144, 1):
+        for t in self.search(q, 262144, 1):
             attrs = attrs_of(t["spanSets"][0]["spans"][0].get("attributes", []))
             out[attrs["url.query"].rpartition("rid=")[2]].append(t["traceID"].rjust(32, "0"))
         return out
@@ -195,7 +196,7 @@ def link_faults(at, hops):
 def chain_faults(spans, names=None, hops=None, root_parent=""):
     """Everything that is wrong with the trace of one request, in sentences; [] is right.
 
-    names: the five span names, or None; root_parent: the id that the outermost span must hang on."""
+    names: the five span names, or None; root_parent: what the outermost span must hang on."""
     hops = hops or CHAIN
     at, faults = hops_faults(spans, hops)
     faults += link_faults(at, hops)

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Gives every request of wrk a rid of its own (prefix, thread, number) and lets each thread send just
--- so many: delay() is asked before each request, and once all are granted it holds the connection
--- back for longer than any run. "list" asks for lists of 1 to 10 rows (simple protocol), "one" for
--- rows by id (extended protocol). Arguments: PREFIX REQUESTS-PER-THREAD list|one.
+-- Gives every request of wrk a rid of its own (prefix, thread, number) and lets each thread send
+-- just so many: delay() is asked before each request, and once all are granted it holds the
+-- connection back for longer than any run. "list" asks for lists of 1 to 10 rows (simple protocol),
+-- "one" for rows by id (extended protocol). Arguments: PREFIX REQUESTS-PER-THREAD list|one.
 local threads = 0
 
 function setup(thread)

@@ -43,7 +43,8 @@ class Lines:
     def pytest_collectreport(self, report):
         if report.failed:
             self.cnt["failed"] += 1
-            print(f"failed  live {report.nodeid}: cannot be read\n{report.longreprtext}", flush=True)
+            print(f"failed  live {report.nodeid}: cannot be read", flush=True)
+            print(report.longreprtext, flush=True)
 
     def pytest_sessionfinish(self):
         skipped = f", {self.cnt['skipped']} skipped" if self.cnt["skipped"] else ""

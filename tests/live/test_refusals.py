@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Wirespan will not do, it says in a plain sentence, ends with status 2, and leaves nothing."""
+"""What Wirespan will not do it says in a plain sentence, ends with status 2, leaves nothing."""
 
 import os
 import shutil
