@@ -40,7 +40,7 @@ static const struct config_key keys[] = {
 	 0, 0},
 	{"max_routes", &config_count, F(max_routes), "500",
 	 "Distinct http.route values per service; more become {other}.", 1, 1000000},
-	{"ring_kib", &config_power_of_two, F(ring_kib), "2048",
+	{"ring_kib", &config_power_of_two, F(ring_kib), "4096",
 	 "Ring buffer between kernel and agent in KiB, a power of two.", 64, 1 << 20},
 	{"token_file", &config_path, F(token_file), "",
 	 "File with the bearer token that clients must send.", 0, 0},

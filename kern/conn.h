@@ -154,14 +154,10 @@ struct scratch {
 struct event {
 	struct sock *sk;
 	struct conn *c;
+	struct dir_state *d; /* of the connection's two */
 	struct scratch *s;
-	__u64 dir; /* enum dir */
+	__u64 dir; /* enum dir: which one that is */
 };
-
-static __always_inline struct dir_state *event_dir(const struct event *e)
-{
-	return e->dir == TX ? &e->c->dir[TX] : &e->c->dir[RX];
-}
 
 /* Do the bytes of this event carry requests? */
 static __always_inline int event_is_request(const struct event *e)

@@ -13,7 +13,7 @@
 
 static __always_inline __u64 conn_skippable(const struct event *e)
 {
-	struct dir_state *d = event_dir(e);
+	struct dir_state *d = e->d;
 
 	return e->c->proto == PROTO_HTTP1 ? http1_skippable(&d->http) : pgsql_skippable(&d->pg);
 }
@@ -31,7 +31,7 @@ static __noinline int conn_restart(struct event *e, enum lost why)
 
 static __always_inline int conn_mark(struct event *e, int mark)
 {
-	struct dir_state *d = event_dir(e);
+	struct dir_state *d = e->d;
 
 	if (e->c->proto == PROTO_HTTP1)
 		return http1_mark(e, &d->http, mark);
@@ -41,7 +41,7 @@ static __always_inline int conn_mark(struct event *e, int mark)
 /* k bytes that a parser has no need to see, or that nobody can show it. */
 static __noinline int conn_unseen(struct event *e, __u64 k)
 {
-	struct dir_state *d = event_dir(e);
+	struct dir_state *d = e->d;
 	int mark;
 
 	if (!k)
@@ -95,7 +95,7 @@ static __always_inline void segment_skip(struct scratch *s)
 /* Bytes held back from the last chunk stand before the new ones. */
 static __always_inline __u32 window_held(struct event *e)
 {
-	struct dir_state *d = event_dir(e);
+	struct dir_state *d = e->d;
 	__u32 n = d->held_len;
 
 	if (!n || e->c->proto != PROTO_UNKNOWN)
@@ -124,7 +124,7 @@ static __always_inline int window_fill(struct event *e)
 		lost(LOST_FAULT);
 		return 0;
 	}
-	s->base = event_dir(e)->pos + s->off - held;
+	s->base = e->d->pos + s->off - held;
 	s->w.n = held + k;
 	s->w.at = s->w.tok = 0;
 	s->off += k;
@@ -134,7 +134,7 @@ static __always_inline int window_fill(struct event *e)
 }
 
 /* One move towards the next window: 1 go on, 0 the chunk is done. */
-static __noinline int chunk_next(struct event *e)
+static __always_inline int chunk_next(struct event *e)
 {
 	struct scratch *s = e->s;
 	__u64 skip;
@@ -168,7 +168,7 @@ static __noinline int chunk_next(struct event *e)
 
 static __always_inline void conn_flush(struct event *e)
 {
-	struct dir_state *d = event_dir(e);
+	struct dir_state *d = e->d;
 
 	if (e->c->proto == PROTO_HTTP1)
 		http1_flush(e, &d->http);
@@ -176,18 +176,32 @@ static __always_inline void conn_flush(struct event *e)
 		pgsql_flush(e, &d->pg);
 }
 
-static __always_inline int conn_step(struct event *e)
+/* The window is used up: 1 when there is a next one. */
+static __noinline int window_next(struct event *e)
 {
-	struct dir_state *d = event_dir(e);
-	struct window *w = &e->s->w;
+	conn_flush(e);
+	e->s->w.n = e->s->w.at = 0;
+	return chunk_next(e);
+}
 
-	if (e->c->proto == PROTO_HTTP1)
-		return http1_step(&d->http, w);
+static __always_inline int pgsql_one(struct event *e, struct window *w)
+{
+	struct dir_state *d = e->d;
+	int mark;
+
 	if (d->pg.state == PGS_TYPE) {
 		d->msg_ns = e->s->now;
 		d->msg_pos = e->s->base + w->at;
 	}
-	return pgsql_step(&d->pg, w);
+	mark = pgsql_step(&d->pg, w);
+	return mark ? pgsql_mark(e, &d->pg, mark) : 0;
+}
+
+static __always_inline int http1_one(struct event *e, struct window *w)
+{
+	int mark = http1_step(&e->d->http, w);
+
+	return mark ? http1_mark(e, &e->d->http, mark) : 0;
 }
 
 /* One small thing a call: the verifier looks at it once. */
@@ -195,25 +209,21 @@ static long feed_one(__u32 i, void *arg)
 {
 	struct event *e = arg;
 	struct window *w = &e->s->w;
-	int mark;
+	int err = 0;
 
-	if (e->c->flags & CONN_SILENT)
-		return 1;
-	if (w->at >= w->n) {
-		conn_flush(e);
-		w->n = w->at = 0;
-		return !chunk_next(e);
-	}
-	if (e->c->proto == PROTO_UNKNOWN) {
+	if (w->at >= w->n)
+		return window_next(e) ? 0 : 1;
+	if (e->c->proto == PROTO_HTTP1)
+		err = http1_one(e, w);
+	else if (e->c->proto == PROTO_PGSQL)
+		err = pgsql_one(e, w);
+	else
 		conn_sniff(e);
-		return 0;
-	}
-	mark = conn_step(e);
-	if (mark && conn_mark(e, mark)) {
+	if (err) {
 		conn_restart(e, LOST_BAD_BYTES);
 		w->at = w->n;
 	}
-	return 0;
+	return e->c->flags & CONN_SILENT ? 1 : 0;
 }
 
 enum { STEPS_MAX = 1 << 23 }; /* bpf_loop refuses to do more */
@@ -239,7 +249,7 @@ static __always_inline void feed_all(struct event *e)
 /* Cuts off what the parser has seen already (a send that is tried again), counts what nobody saw. */
 static __always_inline int chunk_place(struct event *e, __u32 pos)
 {
-	struct dir_state *d = event_dir(e);
+	struct dir_state *d = e->d;
 	struct scratch *s = e->s;
 	__s32 ahead = (__s32)(pos - d->pos);
 
@@ -265,7 +275,7 @@ static __always_inline int chunk_place(struct event *e, __u32 pos)
  * where they are. */
 static __always_inline void feed(struct event *e, __u32 pos)
 {
-	struct dir_state *d = event_dir(e);
+	struct dir_state *d = e->d;
 	struct scratch *s = e->s;
 
 	if (chunk_place(e, pos))

@@ -48,13 +48,14 @@ struct pgsql {
 	__u32 left;     /* bytes of the message still to come */
 	__u32 acc;      /* a number that is being read; a parameter name's hash; a tag's letters */
 	__u32 text_off; /* SQL text bytes before the piece that the mark names */
+	__u32 rows;     /* DataRows since the owner took them; the first one is marked, the others not */
 	__u8 state;     /* enum pgsql_state */
 	__u8 type;      /* of the message */
 	__u8 col;       /* position in a small field */
 	__u8 field;     /* which name */
 	__u8 backend;   /* set once by the owner: this direction comes from the server */
 	char sqlstate[6];
-	__u8 pad;
+	__u8 pad[5];
 };
 
 enum { PGSQL_LENGTH_MAX = 1 << 30 }; /* 1 GiB is PostgreSQL's own limit */
@@ -146,15 +147,20 @@ static __always_inline __u32 be32(const __u8 *p)
 	return (__u32)p[0] << 24 | (__u32)p[1] << 16 | (__u32)p[2] << 8 | p[3];
 }
 
+static __always_inline int pgsql_msg_end(struct pgsql *m)
+{
+	m->state = PGS_TYPE;
+	if (m->type == 'D' && m->backend && m->rows++)
+		return PGM_NONE;
+	return PGM_MSG;
+}
+
 /* n of the message's bytes are behind us. */
 static __always_inline int pgsql_consume(struct pgsql *m, struct window *w, __u32 n)
 {
 	w->at += n;
 	m->left -= n;
-	if (m->left)
-		return PGM_NONE;
-	m->state = PGS_TYPE;
-	return PGM_MSG;
+	return m->left ? PGM_NONE : pgsql_msg_end(m);
 }
 
 static __always_inline __u32 pgsql_available(const struct pgsql *m, const struct window *w)
@@ -169,10 +175,35 @@ static __always_inline int pgsql_skip_rest(struct pgsql *m, struct window *w)
 	return pgsql_consume(m, w, pgsql_available(m, w));
 }
 
+enum { ROWS_STEP = 8 };
+
+/* Steps over rows behind the first that are whole in the window, a few at a time. */
+static __always_inline int pgsql_glance_rows(struct pgsql *m, struct window *w)
+{
+	__u32 i, at = w->at, len;
+
+	for (i = 0; i < ROWS_STEP; i++) {
+		const __u8 *p = &w->b[at & (WINDOW - 1)];
+
+		if (at + 5 > w->n || p[0] != 'D')
+			break;
+		len = be32(p + 1);
+		if (len < 4 || len > w->n - at - 1)
+			break;
+		at += 1 + len;
+	}
+	m->rows += i;
+	w->at = at;
+	return i;
+}
+
 static __always_inline int pgsql_type(struct pgsql *m, struct window *w, __u8 c)
 {
 	const __u8 *p = &w->b[w->at & (WINDOW - 1)];
 	int mark;
+
+	if (c == 'D' && m->backend && m->rows && pgsql_glance_rows(m, w))
+		return PGM_NONE;
 
 	if (!pgsql_type_known(m, c))
 		return pgsql_bad(m);
@@ -441,10 +472,7 @@ static __always_inline int pgsql_skip(struct pgsql *m, __u64 k)
 	if (m->state != PGS_SKIP)
 		return PGM_NONE;
 	m->left -= (__u32)k;
-	if (m->left)
-		return PGM_NONE;
-	m->state = PGS_TYPE;
-	return PGM_MSG;
+	return m->left ? PGM_NONE : pgsql_msg_end(m);
 }
 
 #endif

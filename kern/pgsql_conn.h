@@ -55,7 +55,7 @@ static __always_inline struct slot *unit_slot(struct conn *c)
 static __always_inline void unit_begin(struct event *e)
 {
 	struct conn *c = e->c;
-	struct dir_state *d = event_dir(e);
+	struct dir_state *d = e->d;
 	struct slot *slot = slot_new(c, e->s, d->msg_pos);
 
 	c->tail++;
@@ -372,6 +372,13 @@ static __always_inline int pgsql_is_aside(__u8 type)
 	return type == 'N' || type == 'A' || type == 'S' || type == 'K' || type == 'R' || type == 'v';
 }
 
+static __always_inline void rows_take(struct pgsql *m, struct slot *slot)
+{
+	if (slot)
+		slot->x.rows += m->rows;
+	m->rows = 0;
+}
+
 /* A message of the server is complete. */
 static __always_inline void pgsql_response(struct event *e, struct pgsql *m)
 {
@@ -382,12 +389,11 @@ static __always_inline void pgsql_response(struct event *e, struct pgsql *m)
 		return;
 	slot = slot_head(e->c);
 	if (slot && !slot->x.first_ns)
-		slot->x.first_ns = event_dir(e)->msg_ns;
+		slot->x.first_ns = e->d->msg_ns;
+	if (m->type == 'D')
+		return; /* more of them are coming, and will be counted together */
+	rows_take(m, slot);
 	switch (m->type) {
-	case 'D':
-		if (slot)
-			slot->x.rows++;
-		break;
 	case '1':
 		op_answered(q, 'P');
 		break;

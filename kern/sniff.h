@@ -76,7 +76,7 @@ static __always_inline int sniff_bytes(const __u8 *b, __u32 n)
 
 static __always_inline void conn_hold(struct event *e)
 {
-	struct dir_state *d = event_dir(e);
+	struct dir_state *d = e->d;
 	__u32 n = e->s->w.n;
 
 	__builtin_memcpy(d->held, e->s->w.b, HELD_MAX);
@@ -88,7 +88,7 @@ static __always_inline void conn_start(struct event *e, __u8 proto, int what)
 {
 	struct conn *c = e->c;
 
-	event_dir(e)->held_len = 0;
+	e->d->held_len = 0;
 	c->proto = proto;
 	c->role = e->dir == TX ? ROLE_CLIENT : ROLE_SERVER;
 	if (proto == PROTO_HTTP1)
@@ -124,7 +124,7 @@ static __always_inline void conn_sniff(struct event *e)
 		undecoded(e->c, UNDECODED_HTTP2);
 		return;
 	}
-	event_dir(e)->held_len = 0;
+	e->d->held_len = 0;
 	w->at = w->n;
 	chunk_pass(e->s, e->s->len - e->s->off); /* only the start of a chunk can be a request's */
 	if (++e->c->sniffs == SNIFF_MAX)

@@ -88,6 +88,7 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 	e.s = scratch_claim();
 	if (!e.s)
 		return;
+	e.d = &c->dir[TX];
 	e.s->proc = *p;
 	e.s->key = c->key = key;
 	e.s->now = bpf_ktime_get_boot_ns();
@@ -111,7 +112,7 @@ static __always_inline __u32 received_from(struct sock *sk, struct tcp_sock *tp,
 static __always_inline void conn_ended(struct event *e)
 {
 	if (e->c->proto == PROTO_HTTP1)
-		http1_ended(e, &event_dir(e)->http);
+		http1_ended(e, &e->d->http);
 	if (e->c->role == ROLE_CLIENT)
 		queue_abort(e);
 }
@@ -168,6 +169,7 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 		lost(LOST_CONCURRENT);
 		return;
 	}
+	e.d = &c->dir[RX];
 	e.s = scratch_claim();
 	if (e.s) {
 		e.s->proc = *p;
@@ -295,7 +297,7 @@ static __always_inline void conn_opening(struct sock *sk)
 /* The socket is closing. May run in softirq, so in a scratch slot of its own. */
 static __always_inline void conn_closing(struct sock *sk, struct conn *c, int closed)
 {
-	struct event e = { .sk = sk, .c = c, .dir = TX };
+	struct event e = { .sk = sk, .c = c, .d = &c->dir[TX], .dir = TX };
 	__u32 key = c->key;
 	struct proc *p;
 

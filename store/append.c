@@ -11,12 +11,18 @@
 #include <errno.h>
 #include <time.h>
 
-/* What a batch holds before it is committed early. */
-enum { BATCH_BYTES_MAX = 4 << 20, BATCH_SPANS_MAX = 8192 };
+/* A batch is committed early when it is large; callers wait only when it is very large: that is the
+ * time for which a slow disk does not slow down the ring buffer. */
+enum { BATCH_LARGE = 4 << 20, BATCH_FULL = 12 << 20 };
+
+static bool fill_is_large(const struct store *s)
+{
+	return batch_bytes(s->fill) >= BATCH_LARGE;
+}
 
 static bool fill_is_full(const struct store *s)
 {
-	return batch_bytes(s->fill) >= BATCH_BYTES_MAX || s->fill->cnt >= BATCH_SPANS_MAX;
+	return batch_bytes(s->fill) >= BATCH_FULL;
 }
 
 /* --- the callers' side --- */
@@ -35,7 +41,7 @@ int store_append(struct store *s, const struct span *spans, size_t cnt)
 		if (s->fill->cnt == 0)
 			s->fill->first_ns = clock_mono_ns();
 		batch_add(s->fill, spans, cnt);
-		if (s->fill->cnt == cnt || fill_is_full(s))
+		if (s->fill->cnt == cnt || fill_is_large(s))
 			pthread_cond_signal(&s->wake);
 		s->accepted += cnt;
 	}
@@ -83,7 +89,7 @@ static uint64_t commit_due_ns(const struct store *s)
 		return 0;
 	if (s->is_working)
 		return s->retry_ns;
-	return fill_is_full(s) ? 0 : s->fill->first_ns + (uint64_t)s->conf.commit_ms * NS_PER_MS;
+	return fill_is_large(s) ? 0 : s->fill->first_ns + (uint64_t)s->conf.commit_ms * NS_PER_MS;
 }
 
 static void commit_failed(struct store *s, int err)

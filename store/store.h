@@ -2,14 +2,19 @@
 /* store.h - where spans stay: partitions by time, one LMDB environment each, in one folder.
  *
  * One process at a time has the folder open for writing (a lock file says which). In it any thread
- * may append and any thread may read. Appending is cheap: a span is encoded into a batch in memory;
- * one thread of the store commits the batch every 200 ms, or earlier when it is large, with one
- * transaction. A span is
+ * may append and any thread may read. Appending is cheap: a span is copied into a batch in memory;
+ * one thread of the store encodes and commits the batch every 200 ms, or earlier when it is large,
+ * with one transaction per partition that it touches (most often one). A span is
  *   accepted   when store_append returns: a crash of the process loses it, at most the last 200 ms;
  *   committed  when store_flush returns: it survives kill -9;
  *   durable    at most about a second later (LMDB's MDB_NOMETASYNC): it survives a power cut.
  * Reads see what is committed. Old partitions are unlinked whole when they pass the age or the size
  * limit; reads that began before go on undisturbed. An idle store writes nothing.
+ *
+ * A span belongs to the partition of its start, late ones too, as long as that lies between now -
+ * max_age_ns and now + 1 h; others go to the partition at that bound (store_clamped_total), their
+ * times untouched. When a commit fails (disk full), its batch stays in memory and is tried again
+ * every second; until one goes well nothing new is accepted.
  *
  * Errors: 0 or -errno. -EBUSY another instance has the store, -EPROTO the format is of an unknown
  * version, -EUCLEAN damaged, -ENOSPC/-EDQUOT/-EROFS/-EIO the disk says no. LMDB's codes never leave
@@ -40,7 +45,8 @@ void store_close(struct store *s);
 
 /* Accepts cnt spans (all are copied). Blocks while the batch is full (the disk is slower than the
  * input). 0, or -errno when the store cannot write now: none were accepted, and they are counted
- * as lost in the registry (store_rejected_total). */
+ * as lost in the registry (store_rejected_total). -EINVAL: not what span.h allows, or values nested
+ * deeper than 64. */
 int store_append(struct store *s, const struct span *spans, size_t cnt);
 /* Returns when all that was accepted before the call is committed; 0 or the commit's error. */
 int store_flush(struct store *s);
@@ -52,17 +58,18 @@ int store_read_begin(struct store_read **ret, struct store *s, uint64_t from_ns,
 void store_read_end(struct store_read *r);
 
 /* All spans of a trace, in order of start, then of arrival; an identical repeat (same span id,
- * kind and start) is given once. Structs live in the arena, their strings in the read. No span:
- * 0 and *ret_cnt = 0. -ENOMEM when the arena's limit is reached. Looks in *all* partitions of the
- * read. */
+ * kind and start) is given once. Structs live in the arena, their strings, resources and scopes in
+ * the read. No span: 0 and *ret_cnt = 0. -ENOMEM when the arena's limit is reached. Looks in *all*
+ * partitions of the read. */
 int store_trace(struct store_read *r, struct arena *a, const uint8_t trace_id[16], struct span **ret,
 		size_t *ret_cnt);
 
 /* Non-zero ends the walk and is what the walk returns. */
 typedef int store_span_fn(void *arg, const struct span *sp);
 
-/* Walks the spans of the read, newest stored first. sp is valid until fn returns; its strings until
- * store_read_end. */
+/* Walks the spans of the read: newest partition first, in it the newest commit first, in that the
+ * trace that came last first. What is damaged is left out and counted (store_unclean_total). sp is
+ * valid until fn returns; its strings until store_read_end. */
 int store_walk(struct store_read *r, store_span_fn *fn, void *arg);
 
 enum tag_scope { TAG_SPAN, TAG_RESOURCE, TAG_EVENT, TAG_LINK, TAG_SCOPE, TAG_SCOPE_COUNT };

@@ -89,7 +89,7 @@ static void check_defaults(const struct config *c)
 	assert_null(c->token_file);
 	assert_null(c->tls_cert_file);
 	assert_null(c->hosts[0]);
-	assert_int_equal(c->ring_kib, 2048);
+	assert_int_equal(c->ring_kib, 4096);
 	assert_int_equal(c->max_age_ns, 7ull * 86400 * NS_PER_S);
 	assert_int_equal(c->max_bytes, 2ull << 30);
 	assert_int_equal(c->log_level, LOG_INFO);
