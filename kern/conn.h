@@ -19,9 +19,10 @@ enum {
 	QUEUE_MAX_HTTP1 = 16, /* exchanges open at once */
 	QUEUE_MAX_PGSQL = 64,
 	HELD_MAX = 11,   /* bytes kept while a protocol cannot be told yet */
-	SNIFF_MAX = 64,  /* chunks without a known protocol until we give up */
-	PIECE = 128,     /* text is copied in pieces of at most this, so that bounds are provable */
-	OPS_MAX = 256,   /* PostgreSQL messages in flight that will be answered */
+	SNIFF_MAX = 32768, /* chunks without a known protocol until we give up, if all go one way … */
+	SNIFF_TURN = 512,  /* … a change of direction counts for so many: that is where requests begin */
+	PIECE = 64,      /* text is copied in pieces of at most this, so that bounds are provable */
+	OPS_MAX = 512,   /* PostgreSQL messages in flight that will be answered; a power of two */
 	PORTALS_MAX = 4, /* named portals remembered */
 	TEXTS_MAX = 8,   /* SQL texts remembered, so as not to send them again; a power of two */
 	TEXT_RESEND = 64, /* … but once in so many times, in case the agent has let go of it */
@@ -63,18 +64,35 @@ enum exchange_flags {
 	EX_TEXT_DONE = 1024, /* << enum rec_text: that piece is complete */
 };
 
-/* The messages of a PostgreSQL connection that wait for an answer, one letter each: as on the wire,
- * and U for a unit that ended without an Execute. */
+/* The messages of a PostgreSQL connection that wait for an answer, two to a byte. */
+enum pgsql_op {
+	OP_NONE,
+	OP_PARSE,
+	OP_BIND,
+	OP_DESCRIBE,
+	OP_EXECUTE,
+	OP_QUERY,
+	OP_FUNCTION,
+	OP_CLOSE,
+	OP_SYNC,
+	OP_UNIT_OVER, /* a unit ended without an Execute */
+};
+
+enum pgsql_full { FULL_NOT, FULL_IN_BATCH, FULL_BETWEEN };
+
 struct pgsql_queue {
-	__u8 ops[OPS_MAX];
+	__u8 ops[OPS_MAX / 2]; /* enum pgsql_op */
 	__u32 ops_head, ops_tail;
 	__u32 stmt_last; /* numbers handed out to unnamed statements and simple queries */
 	__u32 stmt_now;  /* the number of the text that is being sent */
 	__u8 unit_open;  /* a slot was opened by Parse, Bind or Describe and waits for Execute or Sync */
 	__u8 unit_dead;  /* consumer: the slot of this unit has been answered by an error */
-	__u8 full;       /* ops are dropped until the next Sync */
+	__u8 full;       /* enum pgsql_full: ops are not noted until all that is under way is answered */
+	__u8 synced;     /* consumer: ReadyForQuery found what it answers */
 	__u8 portal_next, text_next;
-	__u8 pad[3];
+	__u8 pad[2];
+	__u32 over;      /* answers to come to what was not noted: as many ReadyForQuery */
+	__u32 pad2;
 	__u64 unnamed;   /* statement that the unnamed one is now */
 	__u64 bound;     /* statement of the unnamed portal */
 	__u64 portal[PORTALS_MAX], portal_stmt[PORTALS_MAX];
@@ -109,22 +127,23 @@ enum conn_flags {
 	CONN_GUESSED = 2,  /* … or so it seems: it is older than we are */
 	CONN_SILENT = 4,   /* not decoded: nothing more is done */
 	CONN_COUNTED = 8,  /* in conn_cnt */
+	CONN_SNIFFED_TX = 16, /* the last chunk that gave no protocol was sent, not received */
 };
 
 struct conn {
 	__u64 id;  /* random; 0: new */
-	__u64 id_state; /* of the generator of span ids */
-	__u64 isn; /* see struct link_key; 0: not known yet */
-	__u64 born_trace[2], born_span; /* the context in which connect() was called */
-	__u32 born_place;
-	__u32 place; /* this connection's in `contexts`, + 1; 0: none yet */
-	struct dir_state dir[2];
-	__u32 key; /* the process that used it last */
+	__u64 isn; /* see struct peer_link; 0: not known yet */
 	__u32 head, tail; /* serials of the exchange being answered and of the next request */
+	__u32 key;   /* the process that used it last */
+	__u32 place; /* this connection's in `contexts`, + 1; 0: none yet */
 	__u16 sniffs;
 	__u8 proto, role, flags; /* enum protocol, rec_role, conn_flags */
 	__u8 pad[3];
+	__u64 id_state; /* of the generator of span ids */
+	struct dir_state dir[2];
 	struct slot front;
+	__u64 born_trace[2], born_span; /* the context in which connect() was called */
+	__u32 born_place, pad2;
 };
 
 _Static_assert(sizeof(struct conn) <= 936, "with its header it must fit in 1 KiB: 10,000 connections");

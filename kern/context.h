@@ -200,7 +200,7 @@ static __always_inline void link_leave(const struct conn *c)
 {
 	struct peer_link *at;
 
-	if (!c->isn || c->role != ROLE_CLIENT)
+	if (!c->isn || c->role == ROLE_SERVER)
 		return;
 	at = link_place(c);
 	if (at && at->owner == c->isn)

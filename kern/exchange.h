@@ -75,6 +75,14 @@ static __noinline struct slot *slot_head(struct conn *c)
 	return &c->front;
 }
 
+/* A request that was not read to its head's end never will be. */
+static __always_inline void slot_forget(const struct conn *c)
+{
+	struct spill_key k = { c->id, c->tail };
+
+	bpf_map_delete_elem(&spill, &k);
+}
+
 /* The head has been answered, or never will be. */
 static __always_inline void slot_pop(struct conn *c)
 {
@@ -120,13 +128,24 @@ static long drop_one(__u32 i, void *arg)
 	return 0;
 }
 
+/* Not yet executed, or never to be: what only prepares has a span when it fails, no other. */
+static __always_inline int exchange_prepares(struct conn *c)
+{
+	struct slot *slot = slot_head(c);
+
+	return c->proto == PROTO_PGSQL && slot && !slot->x.op;
+}
+
 static long abort_one(__u32 i, void *arg)
 {
 	struct event *e = arg;
 
 	if (conn_is_idle(e->c))
 		return 1;
-	exchange_finish(e, SPAN_ABORTED);
+	if (exchange_prepares(e->c))
+		exchange_drop(e->c);
+	else
+		exchange_finish(e, SPAN_ABORTED);
 	return 0;
 }
 
@@ -134,6 +153,7 @@ static __always_inline void queue_drop(struct event *e)
 {
 	bpf_loop(QUEUE_MAX_PGSQL, drop_one, e, 0);
 	e->c->head = e->c->tail;
+	slot_forget(e->c);
 }
 
 /* The connection is gone: what was open ends as aborted. */

@@ -42,6 +42,7 @@ static __always_inline int conn_mark(struct event *e, int mark)
 static __noinline int conn_unseen(struct event *e, __u64 k)
 {
 	struct dir_state *d = e->d;
+	__u64 skip;
 	int mark;
 
 	if (!k)
@@ -50,13 +51,14 @@ static __noinline int conn_unseen(struct event *e, __u64 k)
 		d->held_len = 0;
 		return 0;
 	}
-	if (k > conn_skippable(e)) {
-		conn_restart(e, LOST_GAP);
-		return 0;
-	}
-	mark = e->c->proto == PROTO_HTTP1 ? http1_skip(&d->http, k) : pgsql_skip(&d->pg, k);
-	if (mark && conn_mark(e, mark))
+	skip = conn_skippable(e);
+	if (skip > k)
+		skip = k;
+	mark = e->c->proto == PROTO_HTTP1 ? http1_skip(&d->http, skip) : pgsql_skip(&d->pg, skip);
+	if (skip && mark && conn_mark(e, mark))
 		conn_restart(e, LOST_BAD_BYTES);
+	else if (k > skip)
+		conn_restart(e, LOST_GAP);
 	return 0;
 }
 
@@ -222,6 +224,7 @@ static long feed_one(__u32 i, void *arg)
 	if (err) {
 		conn_restart(e, LOST_BAD_BYTES);
 		w->at = w->n;
+		chunk_pass(e->s, e->s->len - e->s->off); /* the next chunk may begin with a request */
 	}
 	return e->c->flags & CONN_SILENT ? 1 : 0;
 }

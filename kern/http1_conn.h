@@ -7,7 +7,10 @@
 
 #include "kern/exchange.h"
 
-enum { TARGET_MAX = TEXT_MAX - 2 * PIECE }; /* a long target leaves room for Host and User-Agent */
+enum {
+	TEXT_ROOM = TEXT_MAX - PIECE, /* so that a whole piece always fits behind it */
+	TARGET_ROOM = 256, /* a long target leaves room for Host and User-Agent */
+};
 
 static __always_inline void http1_start(struct conn *c)
 {
@@ -29,10 +32,8 @@ static __always_inline __u32 text_put(struct slot *slot, const struct window *w,
 	if (!len)
 		return 0;
 	barrier_var(used);
-	if (used > TEXT_MAX - PIECE) {
-		slot->x.flags |= EX_CUT;
+	if (used > TEXT_ROOM)
 		return 0;
-	}
 	barrier_var(len);
 	if (len > PIECE ||
 	    bpf_probe_read_kernel(&slot->text[used], len, &w->b[from & (WINDOW - 1)]))
@@ -44,16 +45,18 @@ static __always_inline __u32 text_put(struct slot *slot, const struct window *w,
 /* Adds from..to to text piece `which`; done says that the piece ends there. */
 static __noinline int text_add(struct slot *slot, struct scratch *s, __u32 which, __u32 done)
 {
-	__u32 from = s->w.from, left = s->w.to - from, i, n;
+	__u32 from = s->w.from, left = s->w.to - from, room, i, n;
 
 	which &= 3;
 	if (slot->x.flags & EX_TEXT_DONE << which)
 		return 0;
 	if (which == TEXT_AGENT && !(slot->x.flags & EX_TEXT_DONE << TEXT_HOST))
 		slot->x.flags |= EX_AGENT_FIRST;
-	if (which == TEXT_TARGET && slot->x.text_used + left > TARGET_MAX) {
+	room = which == TEXT_TARGET ? TARGET_ROOM : TEXT_ROOM;
+	room = slot->x.text_used < room ? room - slot->x.text_used : 0;
+	if (left > room) {
 		slot->x.flags |= EX_CUT;
-		left = slot->x.text_used < TARGET_MAX ? TARGET_MAX - slot->x.text_used : 0;
+		left = room;
 	}
 	for (i = 0; i < TEXT_MAX / PIECE && left; i++) {
 		n = text_put(slot, &s->w, from, left);

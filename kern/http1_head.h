@@ -271,6 +271,8 @@ static __always_inline int http1_skip_line(struct http1 *m, struct window *w, __
 /* The value of a header that matters begins behind its colon. */
 static __always_inline int http1_value_of(struct http1 *m, struct window *w, __u8 header, __u32 len)
 {
+	if (header == H1_TRACEPARENT)
+		m->flags &= ~H1_HAS_PARENT; /* the last one counts, and its bytes go over the others' */
 	m->state = H1_VALUE;
 	m->header = header;
 	m->text = header == H1_HOST ? TEXT_HOST : TEXT_AGENT;

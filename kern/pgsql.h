@@ -105,6 +105,12 @@ static __always_inline int pgsql_type_known(const struct pgsql *m, __u8 c)
 			 BQ('c') | BQ('d') | BQ('f') | BQ('p'));
 }
 
+/* The client's messages that cannot be empty: those that PGM_HEAD announces. */
+static __always_inline int pgsql_has_payload(__u8 t)
+{
+	return letter_in(t, AT('B') | AT('C') | AT('D') | AT('E') | AT('F') | AT('P') | AT('Q'), 0);
+}
+
 /* The header is read: what to do with the payload. */
 static __always_inline int pgsql_payload(struct pgsql *m, __u32 len)
 {
@@ -120,13 +126,15 @@ static __always_inline int pgsql_payload(struct pgsql *m, __u32 len)
 	m->state = PGS_SKIP;
 	if (!m->left) {
 		m->state = PGS_TYPE;
-		return PGM_MSG;
+		return m->backend || !pgsql_has_payload(t) ? PGM_MSG : pgsql_bad(m);
 	}
 	if (m->backend) {
 		if (t == 'C')
 			m->state = PGS_TAG;
-		if (t == 'E')
+		if (t == 'E') {
 			m->state = PGS_FIELD;
+			__builtin_memset(m->sqlstate, 0, sizeof(m->sqlstate));
+		}
 		return PGM_NONE;
 	}
 	if (t == 'Q')
@@ -378,12 +386,12 @@ static __always_inline int pgsql_param(struct pgsql *m, struct window *w, __u8 c
 	if (m->field)
 		m->type = m->field;
 	m->acc = 0;
+	m->text_off = 0;
 	m->state = PGS_PARAM_VALUE;
 	w->tok = w->at + 1;
 	return pgsql_startup_consume(m, w, 1);
 }
 
-/* A value that is split over two reads gives only its last part: startup packets are not split. */
 static __always_inline int pgsql_param_value(struct pgsql *m, struct window *w, __u8 c)
 {
 	int mark;
@@ -452,10 +460,13 @@ static __always_inline int pgsql_step(struct pgsql *m, struct window *w)
 	}
 }
 
-/* Is SQL text being captured that goes on in the next window? Its start is window.tok. */
+/* Is text being captured that goes on in the next window? Its start is window.tok. The mark for what
+ * is there of it; PGM_NONE: no. */
 static __always_inline int pgsql_capturing(const struct pgsql *m)
 {
-	return m->state == PGS_TEXT;
+	if (m->state == PGS_PARAM_VALUE && m->field)
+		return PGM_DATABASE;
+	return m->state == PGS_TEXT ? PGM_TEXT : PGM_NONE;
 }
 
 /* How many of the coming bytes need not be looked at. */

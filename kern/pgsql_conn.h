@@ -9,8 +9,6 @@
 
 #include "kern/exchange.h"
 
-enum { OP_UNIT_OVER = 'U', OP_ROOM_FOR_SYNC = 4 };
-
 static __always_inline struct pgsql_queue *pgsql_queue(struct conn *c)
 {
 	return &c->front.pg;
@@ -31,35 +29,77 @@ static __always_inline void pgsql_start(struct conn *c, int from_startup)
 
 /* --- producer: the client's messages --- */
 
+static __always_inline __u8 op_at(const struct pgsql_queue *q, __u32 i)
+{
+	__u8 two = q->ops[(i & (OPS_MAX - 1)) >> 1];
+
+	return i & 1 ? two >> 4 : two & 15;
+}
+
+static __always_inline void op_put(struct pgsql_queue *q, __u32 i, __u8 op)
+{
+	__u8 *two = &q->ops[(i & (OPS_MAX - 1)) >> 1];
+
+	*two = i & 1 ? (*two & 0x0f) | op << 4 : (*two & 0xf0) | op;
+}
+
+/* Is it answered by a ReadyForQuery of its own? */
+static __always_inline int op_is_simple(__u8 op)
+{
+	return op == OP_QUERY || op == OP_FUNCTION;
+}
+
+/* There is no room: from now on only the ReadyForQuery to come are counted, so that it is known when
+ * everything is answered and the queue can begin anew. The unit that is cut gives no span. */
+static __always_inline void op_over(struct pgsql_queue *q, __u8 op)
+{
+	int last = op == OP_SYNC || op_is_simple(op);
+
+	if (!q->full && op < OP_CLOSE)
+		lost(LOST_QUEUE_FULL);
+	q->full = last ? FULL_BETWEEN : FULL_IN_BATCH;
+	if (last)
+		__sync_fetch_and_add(&q->over, 1);
+}
+
 static __always_inline void op_push(struct pgsql_queue *q, __u8 op)
 {
-	__u32 room = OPS_MAX - (q->ops_tail - q->ops_head);
-
-	if (op == 'S')
-		q->full = 0;
-	if (q->full || room <= (op == 'S' ? 0 : OP_ROOM_FOR_SYNC)) {
-		q->full = 1;
-		lost(LOST_QUEUE_FULL);
+	if (q->full || q->ops_tail - q->ops_head >= OPS_MAX) {
+		op_over(q, op);
 		return;
 	}
-	q->ops[q->ops_tail & (OPS_MAX - 1)] = op;
+	op_put(q, q->ops_tail, op);
 	q->ops_tail++;
+}
+
+/* Has everything been answered that was sent while there was no room? */
+static __always_inline void queue_again(struct pgsql_queue *q)
+{
+	if (q->full != FULL_BETWEEN || q->over || q->ops_head != q->ops_tail)
+		return;
+	q->full = FULL_NOT;
+	q->unit_open = 0;
 }
 
 /* The exchange of the unit that is being sent; it is in the queue already. */
 static __always_inline struct slot *unit_slot(struct conn *c)
 {
-	return slot_find(c, c->tail - 1);
+	return pgsql_queue(c)->full ? NULL : slot_find(c, c->tail - 1);
 }
 
 static __always_inline void unit_begin(struct event *e)
 {
 	struct conn *c = e->c;
 	struct dir_state *d = e->d;
-	struct slot *slot = slot_new(c, e->s, d->msg_pos);
+	struct slot *slot;
 
-	c->tail++;
 	pgsql_queue(c)->unit_open = 1;
+	if (pgsql_queue(c)->full) {
+		lost(LOST_QUEUE_FULL);
+		return;
+	}
+	slot = slot_new(c, e->s, d->msg_pos);
+	c->tail++;
 	if (!slot)
 		return;
 	slot->x.start_ns = d->msg_ns;
@@ -102,15 +142,19 @@ static __always_inline __u64 portal_stmt(const struct pgsql_queue *q, __u64 name
 
 static __always_inline void portal_bind(struct pgsql_queue *q, __u64 name, __u64 stmt)
 {
-	__u32 i = q->portal_next & (PORTALS_MAX - 1);
+	__u32 i;
 
 	if (!name) {
 		q->bound = stmt;
 		return;
 	}
-	q->portal[i] = name;
-	q->portal_stmt[i] = stmt;
-	q->portal_next++;
+	for (i = 0; i < PORTALS_MAX; i++)
+		if (q->portal[i] == name)
+			break;
+	if (i == PORTALS_MAX)
+		i = q->portal_next++ & (PORTALS_MAX - 1);
+	q->portal[i & (PORTALS_MAX - 1)] = name;
+	q->portal_stmt[i & (PORTALS_MAX - 1)] = stmt;
 }
 
 static __always_inline __u64 stmt_of(const struct pgsql_queue *q, __u64 name)
@@ -130,6 +174,7 @@ static __always_inline void pgsql_head(struct event *e, struct pgsql *m)
 
 	if (m->type == 'C')
 		return;
+	queue_again(q);
 	if (!q->unit_open)
 		unit_begin(e);
 	if (m->type == 'Q' || m->type == 'P')
@@ -177,6 +222,15 @@ static __noinline int pgsql_text_mark(struct event *e, struct pgsql *m, int end)
 	return 0;
 }
 
+static __always_inline void pgsql_database_mark(struct event *e, struct pgsql *m, int end)
+{
+	__u32 n = e->s->w.to - e->s->w.from, off = m->text_off;
+
+	m->text_off += n;
+	if (m->text_off) /* an empty one is as good as none */
+		stmt_emit(e, STMT_DATABASE, off, off + n + (end ? 0 : m->left));
+}
+
 static __always_inline void pgsql_parsed(struct conn *c, struct pgsql *m)
 {
 	struct pgsql_queue *q = pgsql_queue(c);
@@ -185,7 +239,7 @@ static __always_inline void pgsql_parsed(struct conn *c, struct pgsql *m)
 	if (!m->names[0])
 		q->unnamed = stmt;
 	unit_stmt(c, stmt);
-	op_push(q, 'P');
+	op_push(q, OP_PARSE);
 }
 
 static __always_inline void pgsql_bound(struct conn *c, struct pgsql *m)
@@ -195,7 +249,7 @@ static __always_inline void pgsql_bound(struct conn *c, struct pgsql *m)
 
 	portal_bind(q, m->names[0], stmt);
 	unit_stmt(c, stmt);
-	op_push(q, 'B');
+	op_push(q, OP_BIND);
 }
 
 static __always_inline void pgsql_executes(struct conn *c, struct pgsql *m)
@@ -204,7 +258,7 @@ static __always_inline void pgsql_executes(struct conn *c, struct pgsql *m)
 
 	unit_stmt(c, portal_stmt(q, m->names[0]));
 	unit_end(c, PG_EXECUTE);
-	op_push(q, 'E');
+	op_push(q, OP_EXECUTE);
 }
 
 static __always_inline void pgsql_syncs(struct conn *c)
@@ -215,7 +269,15 @@ static __always_inline void pgsql_syncs(struct conn *c)
 		q->unit_open = 0;
 		op_push(q, OP_UNIT_OVER);
 	}
-	op_push(q, 'S');
+	op_push(q, OP_SYNC);
+}
+
+/* The client has copied all it had, or gives up. The server, which now executes a COPY, has ignored
+ * the Sync that came with it; another one comes behind this. */
+static __always_inline void pgsql_copied(struct pgsql_queue *q)
+{
+	if (!q->full && q->ops_head != q->ops_tail && op_at(q, q->ops_tail - 1) == OP_SYNC)
+		q->ops_tail--;
 }
 
 /* A message of the client is complete. */
@@ -228,11 +290,11 @@ static __always_inline void pgsql_request(struct event *e, struct pgsql *m)
 	case 'Q':
 		unit_stmt(c, q->stmt_now);
 		unit_end(c, PG_QUERY);
-		op_push(q, 'Q');
+		op_push(q, OP_QUERY);
 		break;
 	case 'F':
 		unit_end(c, PG_FUNCTION);
-		op_push(q, 'F');
+		op_push(q, OP_FUNCTION);
 		break;
 	case 'P':
 		pgsql_parsed(c, m);
@@ -244,8 +306,14 @@ static __always_inline void pgsql_request(struct event *e, struct pgsql *m)
 		pgsql_executes(c, m);
 		break;
 	case 'D':
+		op_push(q, OP_DESCRIBE);
+		break;
 	case 'C':
-		op_push(q, m->type);
+		op_push(q, OP_CLOSE);
+		break;
+	case 'c':
+	case 'f':
+		pgsql_copied(q);
 		break;
 	case 'S':
 		pgsql_syncs(c);
@@ -257,7 +325,7 @@ static __always_inline void pgsql_request(struct event *e, struct pgsql *m)
 
 static __always_inline __u8 op_head(const struct pgsql_queue *q)
 {
-	return q->ops_head == q->ops_tail ? 0 : q->ops[q->ops_head & (OPS_MAX - 1)];
+	return q->ops_head == q->ops_tail ? OP_NONE : op_at(q, q->ops_head);
 }
 
 static __always_inline void op_pop(struct pgsql_queue *q)
@@ -271,11 +339,6 @@ static __always_inline void op_answered(struct pgsql_queue *q, __u8 op)
 		op_pop(q);
 }
 
-static __always_inline int op_is_simple(__u8 op)
-{
-	return op == 'Q' || op == 'F';
-}
-
 /* An Execute, or a statement of a Query, has run. */
 static __always_inline void pgsql_completed(struct event *e, const struct pgsql *m, struct slot *slot)
 {
@@ -283,7 +346,7 @@ static __always_inline void pgsql_completed(struct event *e, const struct pgsql 
 
 	if (slot && (slot->x.rows || m->acc == 0x53454c || m->acc == 0x464554)) /* SELect, FETch */
 		slot->x.flags |= EX_ROWS;
-	if (op_head(q) != 'E')
+	if (op_head(q) != OP_EXECUTE)
 		return;
 	op_pop(q);
 	exchange_finish(e, 0);
@@ -292,11 +355,11 @@ static __always_inline void pgsql_completed(struct event *e, const struct pgsql 
 static __always_inline __u8 op_name(__u8 op)
 {
 	switch (op) {
-	case 'P':
+	case OP_PARSE:
 		return PG_PARSE;
-	case 'B':
+	case OP_BIND:
 		return PG_BIND;
-	case 'D':
+	case OP_DESCRIBE:
 		return PG_DESCRIBE;
 	}
 	return PG_EXECUTE;
@@ -309,25 +372,27 @@ static __always_inline void pgsql_failed(struct event *e, const struct pgsql *m,
 	struct pgsql_queue *q = pgsql_queue(e->c);
 	__u8 op = op_head(q);
 
+	if (op == OP_NONE || op == OP_SYNC || op == OP_CLOSE)
+		return; /* what failed has its span already, or never had one */
 	if (slot)
 		__builtin_memcpy(slot->x.sqlstate, m->sqlstate, sizeof(slot->x.sqlstate));
-	if (!op || op == 'S' || op == 'C' || op_is_simple(op))
+	if (op_is_simple(op))
 		return;
 	if (slot)
 		slot->x.op = op_name(op);
 	op_pop(q);
 	exchange_finish(e, 0);
-	q->unit_dead = op != 'E';
+	q->unit_dead = op != OP_EXECUTE;
 }
 
 /* One message that the server skipped. */
 static __always_inline void op_skip(struct event *e, struct pgsql_queue *q, __u8 op)
 {
-	if (op != 'E' && op != OP_UNIT_OVER)
+	if (op != OP_EXECUTE && op != OP_UNIT_OVER)
 		return;
 	if (q->unit_dead)
 		q->unit_dead = 0;
-	else if (op == 'E')
+	else if (op == OP_EXECUTE)
 		exchange_finish(e, SPAN_SKIPPED);
 	else
 		exchange_drop(e->c);
@@ -342,25 +407,35 @@ static long sync_one(__u32 i, void *arg)
 	if (!op)
 		return 1;
 	op_pop(q);
-	if (op_is_simple(op)) {
+	if (op_is_simple(op))
 		exchange_finish(e, 0);
-		return 1;
-	}
-	op_skip(e, q, op);
-	return op == 'S';
+	else
+		op_skip(e, q, op);
+	if (op != OP_SYNC && !op_is_simple(op))
+		return 0;
+	q->synced = 1;
+	return 1;
 }
 
-/* ReadyForQuery answers a Query, a FunctionCall or a Sync; whatever stands before it was skipped. */
+/* ReadyForQuery answers a Query, a FunctionCall or a Sync; whatever stands before it was skipped. When
+ * that is not in the ring it was sent when there was no room, and what is still open was cut then. */
 static __always_inline void pgsql_ready(struct event *e)
 {
+	struct pgsql_queue *q = pgsql_queue(e->c);
+
+	q->synced = 0;
 	bpf_loop(OPS_MAX, sync_one, e, 0);
-	pgsql_queue(e->c)->unit_dead = 0;
+	q->unit_dead = 0;
+	if (q->synced || !q->over)
+		return;
+	queue_drop(e);
+	__sync_fetch_and_add(&q->over, -1);
 }
 
 /* RowDescription answers a Describe; in a Query it comes by itself. */
 static __always_inline void pgsql_rows_begin(struct pgsql_queue *q, struct slot *slot)
 {
-	if (op_head(q) == 'D')
+	if (op_head(q) == OP_DESCRIBE)
 		op_pop(q);
 	else if (slot)
 		slot->x.flags |= EX_ROWS;
@@ -388,26 +463,26 @@ static __always_inline void pgsql_response(struct event *e, struct pgsql *m)
 	if (pgsql_is_aside(m->type))
 		return;
 	slot = slot_head(e->c);
-	if (slot && !slot->x.first_ns)
+	if (slot && !slot->x.first_ns && m->type != 'Z') /* which also ends what was skipped */
 		slot->x.first_ns = e->d->msg_ns;
 	if (m->type == 'D')
 		return; /* more of them are coming, and will be counted together */
 	rows_take(m, slot);
 	switch (m->type) {
 	case '1':
-		op_answered(q, 'P');
+		op_answered(q, OP_PARSE);
 		break;
 	case '2':
-		op_answered(q, 'B');
+		op_answered(q, OP_BIND);
 		break;
 	case '3':
-		op_answered(q, 'C');
+		op_answered(q, OP_CLOSE);
 		break;
 	case 'T':
 		pgsql_rows_begin(q, slot);
 		break;
 	case 'n':
-		op_answered(q, 'D');
+		op_answered(q, OP_DESCRIBE);
 		break;
 	case 'C':
 	case 'I':
@@ -451,7 +526,7 @@ static __always_inline int pgsql_mark(struct event *e, struct pgsql *m, int mark
 		pgsql_text_mark(e, m, mark == PGM_TEXT_END);
 		break;
 	case PGM_DATABASE:
-		stmt_emit(e, STMT_DATABASE, 0, e->s->w.to - e->s->w.from);
+		pgsql_database_mark(e, m, 1);
 		break;
 	case PGM_MSG:
 		if (event_is_request(e))
@@ -474,17 +549,21 @@ static __always_inline int pgsql_mark(struct event *e, struct pgsql *m, int mark
 	return 0;
 }
 
-/* The window is used up in the middle of a SQL text. */
+/* The window is used up in the middle of a text. */
 static __always_inline void pgsql_flush(struct event *e, struct pgsql *m)
 {
 	struct window *w = &e->s->w;
+	int mark = pgsql_capturing(m);
 
-	if (!pgsql_capturing(m) || w->tok >= w->n)
+	if (mark == PGM_NONE || w->tok >= w->n)
 		return;
 	w->from = w->tok;
 	w->to = w->n;
 	w->tok = w->n;
-	pgsql_text_mark(e, m, 0);
+	if (mark == PGM_TEXT)
+		pgsql_text_mark(e, m, 0);
+	else
+		pgsql_database_mark(e, m, 0);
 }
 
 #endif

@@ -19,12 +19,18 @@ enum sniffed {
 	SNIFF_TLS,
 };
 
+/* A path, an asterisk, http://…; for CONNECT anything. "SELECT 1" ends a PostgreSQL answer. */
+static __always_inline int sniff_target(const __u8 *b, __u8 c)
+{
+	return c == '/' || c == '*' || (c | 0x20) == 'h' || (b[0] == 'C' && b[3] == 'N');
+}
+
 /* METHOD SP and a plausible first byte of a target. */
 static __always_inline int sniff_http(const __u8 *b, __u32 n)
 {
 	__u32 i;
 
-	for (i = 0; i < HELD_MAX; i++) {
+	for (i = 0; i < HELD_MAX - 1; i++) {
 		if (i >= n)
 			return SNIFF_MORE;
 		if (b[i] == ' ')
@@ -32,11 +38,13 @@ static __always_inline int sniff_http(const __u8 *b, __u32 n)
 		if (b[i] < 'A' || b[i] > 'Z')
 			return SNIFF_NO;
 	}
-	if (i < 3 || i == HELD_MAX)
+	if (i < 3 || i == HELD_MAX - 1)
 		return SNIFF_NO;
 	if (b[0] == 'P' && b[1] == 'R' && b[2] == 'I')
 		return SNIFF_HTTP2;
-	return SNIFF_HTTP1;
+	if (i + 1 >= n)
+		return SNIFF_MORE;
+	return sniff_target(b, b[i + 1]) ? SNIFF_HTTP1 : SNIFF_NO;
 }
 
 /* A Query, Parse, Bind or FunctionCall: letters that no server sends, so the role is sure. */
@@ -89,6 +97,7 @@ static __always_inline void conn_start(struct event *e, __u8 proto, int what)
 	struct conn *c = e->c;
 
 	e->d->held_len = 0;
+	c->sniffs = 0;
 	c->proto = proto;
 	c->role = e->dir == TX ? ROLE_CLIENT : ROLE_SERVER;
 	if (proto == PROTO_HTTP1)
@@ -98,6 +107,19 @@ static __always_inline void conn_start(struct event *e, __u8 proto, int what)
 	if (!(c->flags & CONN_COUNTED))
 		__sync_fetch_and_add(&conn_cnt[proto], 1);
 	c->flags |= CONN_COUNTED;
+}
+
+/* The direction turns again and again and never brings a request: it is none of ours. The pieces of
+ * one long message count little, since we may have come in the middle of it. */
+static __always_inline void sniff_failed(struct event *e)
+{
+	struct conn *c = e->c;
+	__u8 sent = e->dir == TX ? CONN_SNIFFED_TX : 0;
+
+	c->sniffs += (c->flags & CONN_SNIFFED_TX) == sent ? 1 : SNIFF_TURN;
+	c->flags = (c->flags & ~CONN_SNIFFED_TX) | sent;
+	if (c->sniffs >= SNIFF_MAX)
+		undecoded(c, UNDECODED_UNKNOWN);
 }
 
 /* Looks at a window of a connection that is not understood (yet). */
@@ -127,8 +149,7 @@ static __always_inline void conn_sniff(struct event *e)
 	e->d->held_len = 0;
 	w->at = w->n;
 	chunk_pass(e->s, e->s->len - e->s->off); /* only the start of a chunk can be a request's */
-	if (++e->c->sniffs == SNIFF_MAX)
-		undecoded(e->c, UNDECODED_UNKNOWN);
+	sniff_failed(e);
 }
 
 #endif

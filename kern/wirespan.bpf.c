@@ -141,7 +141,8 @@ static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int 
 	struct conn *c = e->c;
 
 	if (n <= 0) {
-		conn_ended(e);
+		if (e->sk->__sk_common.skc_flags & SOCK_DONE_) /* not just a read of nothing */
+			conn_ended(e);
 		return;
 	}
 	conn_identify(c, tp);
@@ -301,8 +302,10 @@ static __always_inline void conn_closing(struct sock *sk, struct conn *c, int cl
 	__u32 key = c->key;
 	struct proc *p;
 
-	if (closed)
+	if (closed) {
 		link_leave(c);
+		slot_forget(c);
+	}
 	if (conn_is_idle(c))
 		return;
 	e.s = scratch_claim();
