@@ -57,7 +57,7 @@ static __always_inline int http1_chunk_size(struct http1 *m, struct window *w, _
 
 static __always_inline int http1_chunk_ext(struct http1 *m, struct window *w)
 {
-	__u32 i = window_scan(w, '\n', '\n');
+	__u32 i = window_find(w, '\n');
 
 	w->at = i; /* the line end is left for H1_CHUNK_SIZE */
 	if (i < w->n && window_byte(w, i) == '\n')

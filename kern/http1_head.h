@@ -183,7 +183,7 @@ static __always_inline int http1_method(struct http1 *m, struct window *w, __u8 
 
 static __always_inline int http1_target(struct http1 *m, struct window *w)
 {
-	__u32 i = window_scan(w, ' ', '\n');
+	__u32 i = window_find2(w, ' ', '\n');
 
 	m->text = TEXT_TARGET;
 	w->at = i;
@@ -257,7 +257,7 @@ static __always_inline int http1_status_line(struct http1 *m, struct window *w, 
 /* To behind the next line end, or as far as one scan goes. */
 static __always_inline int http1_skip_line(struct http1 *m, struct window *w, __u8 next)
 {
-	__u32 i = window_scan(w, '\n', '\n');
+	__u32 i = window_find(w, '\n');
 
 	w->at = i;
 	if (i < w->n && window_byte(w, i) == '\n') {
@@ -327,12 +327,16 @@ static __always_inline int http1_line_start(struct http1 *m, struct window *w, _
 	}
 	if (m->col == 255)
 		return http1_bad(m);
+	c = lower(c);
+	if (c != 'h' && c != 'u' && c != 'c' && c != 't') {
+		m->state = H1_LINE; /* folded lines too: none of ours may be folded */
+		return http1_skip_line(m, w, H1_NAME);
+	}
 	n = http1_glance_name(window_at(w), &header);
 	if (n && window_has(w, n))
 		return http1_value_of(m, w, header, n);
-	c = lower(c);
-	if (window_has(w, GLANCE) || (c != 'h' && c != 'u' && c != 'c' && c != 't')) {
-		m->state = H1_LINE; /* folded lines too: none of ours may be folded */
+	if (window_has(w, GLANCE)) {
+		m->state = H1_LINE;
 		return http1_skip_line(m, w, H1_NAME);
 	}
 	m->hash = hash_byte(HASH_START, c);
@@ -384,7 +388,7 @@ static __always_inline int http1_value_text(struct http1 *m, struct window *w, _
 		return H1_NONE;
 	}
 	m->col = 1;
-	i = window_scan(w, '\n', '\n');
+	i = window_find(w, '\n');
 	w->at = i;
 	if (i >= w->n || window_byte(w, i) != '\n')
 		return H1_NONE;

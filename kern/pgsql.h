@@ -262,7 +262,7 @@ static __always_inline int pgsql_name(struct pgsql *m, struct window *w, __u8 c)
 
 static __always_inline int pgsql_text(struct pgsql *m, struct window *w)
 {
-	__u32 most = pgsql_available(m, w), k = window_scan(w, 0, 0) - w->at;
+	__u32 most = pgsql_available(m, w), k = window_find(w, 0) - w->at;
 
 	if (k >= most)
 		k = most; /* a NUL behind the message is not ours */
@@ -298,7 +298,7 @@ static __always_inline int pgsql_field(struct pgsql *m, struct window *w, __u8 c
 
 static __always_inline int pgsql_field_value(struct pgsql *m, struct window *w)
 {
-	__u32 most = pgsql_available(m, w), k = window_scan(w, 0, 0) - w->at;
+	__u32 most = pgsql_available(m, w), k = window_find(w, 0) - w->at;
 
 	if (k >= most)
 		return pgsql_consume(m, w, most);

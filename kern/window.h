@@ -94,16 +94,33 @@ static __always_inline __u32 word_first(__u64 high_bits)
 	return (__u32)((below & EACH_BYTE(1)) * EACH_BYTE(1) >> 56) - 1;
 }
 
-/* The first of c and d within SCAN bytes from the cursor: its index, or how far was looked (never
- * past n). The caller tells the two apart by comparing window_byte. */
-static __noinline __u32 window_scan(const struct window *w, __u8 c, __u8 d)
+/* The first byte c within SCAN bytes from the cursor: its index, or how far was looked (never past
+ * n); the caller tells the two apart by looking. */
+static __noinline __u32 window_find(const struct window *w, __u8 c)
 {
 	__u32 base = w->at & (WINDOW - 1), found = SCAN, k;
-	__u64 pc = EACH_BYTE(c), pd = EACH_BYTE(d);
+	__u64 pat = EACH_BYTE(c);
+
+	for (k = 0; k < SCAN / 8; k++) {
+		__u64 hit = word_match(LOAD64(&w->b[base + 8 * k]), pat);
+
+		if (hit) {
+			found = 8 * k + word_first(hit);
+			break;
+		}
+	}
+	found += w->at;
+	return found < w->n ? found : w->n;
+}
+
+/* The same for the first of two. */
+static __noinline __u32 window_find2(const struct window *w, __u8 c, __u8 d)
+{
+	__u32 base = w->at & (WINDOW - 1), found = SCAN, k;
 
 	for (k = 0; k < SCAN / 8; k++) {
 		__u64 v = LOAD64(&w->b[base + 8 * k]);
-		__u64 hit = word_match(v, pc) | word_match(v, pd);
+		__u64 hit = word_match(v, EACH_BYTE(c)) | word_match(v, EACH_BYTE(d));
 
 		if (hit) {
 			found = 8 * k + word_first(hit);
