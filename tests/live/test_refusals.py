@@ -59,6 +59,16 @@ def test_no_btf(run_args):
     refusal(*run_args, before=["unshare", "--mount", "sh", "-c", hide, "sh"], words=["BTF"])
 
 
+def test_kernel_without_the_hooks(run_args, folder):
+    """A kernel whose type information knows none of our hooks: our own object's, put in its place."""
+    btf = os.path.join(folder, "btf")
+    subprocess.run(["llvm-objcopy", f"--dump-section=.BTF={btf}", BINARY + ".bpf.o", "/dev/null"],
+                   check=True)
+    other = f"mount --bind {btf} /sys/kernel/btf/vmlinux && exec \"$@\""
+    refusal(*run_args, before=["unshare", "--mount", "sh", "-c", other, "sh"],
+            words=["kernel", "send", "tcp_sendmsg_locked"])
+
+
 def test_port_taken(run_args, folder):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
