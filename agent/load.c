@@ -59,6 +59,17 @@ static bool verb_served(const struct loader *l, const char *verb)
 	return false;
 }
 
+/* The sentence for a verb that nothing serves: every way that was tried, and why not. */
+static void explain_refusal(const struct loader *l, const char *verb, struct strbuf *why)
+{
+	strbuf_printf(why, "cannot capture: the kernel offers no way to see what programs %s (", verb);
+	for (int i = 0, n = 0; i < PROVIDER_CNT; i++)
+		if (!strcmp(PROVIDERS[i].verb, verb))
+			strbuf_printf(why, "%s%s: %s", n++ ? "; " : "", PROVIDERS[i].hook,
+				      l->refused[i]);
+	strbuf_adds(why, "); Linux 6.1 or newer without lockdown is needed, or use --capture off");
+}
+
 /* -ENOTSUP when a verb has no provider left. */
 static int choose_providers(struct loader *l, struct strbuf *why)
 {
@@ -69,10 +80,7 @@ static int choose_providers(struct loader *l, struct strbuf *why)
 	for (int i = 0; i < PROVIDER_CNT; i++) {
 		if (verb_served(l, PROVIDERS[i].verb))
 			continue;
-		strbuf_printf(why,
-			      "cannot capture: the kernel offers no way to see what programs %s "
-			      "(tried %s last: %s); Linux 6.1 or newer is needed, or use --capture off",
-			      PROVIDERS[i].verb, PROVIDERS[i].hook, l->refused[i]);
+		explain_refusal(l, PROVIDERS[i].verb, why);
 		return -ENOTSUP;
 	}
 	return 0;
