@@ -182,6 +182,42 @@ static int attach_all(struct loader *l, const struct bpf_program **ret_failed)
 	return 0;
 }
 
+/* Does the kernel load this provider's program when it is alone? */
+static int load_alone(const struct provider *pr)
+{
+	struct wirespan_bpf *skel = wirespan_bpf__open();
+	struct bpf_program *p;
+	int err;
+
+	if (!skel)
+		return -errno;
+	bpf_object__for_each_program(p, skel->obj)
+		bpf_program__set_autoload(p, !strcmp(bpf_program__name(p), pr->program));
+	err = wirespan_bpf__load(skel);
+	wirespan_bpf__destroy(skel);
+	return err;
+}
+
+static void refuse(struct loader *l, int at, int err)
+{
+	l->refused[at] = err == -EPERM || err == -EACCES ? "the kernel refuses it (lockdown)"
+							 : "the kernel does not take it";
+}
+
+/* The object would not load: is it a provider's fault? -EAGAIN: yes, choose again. */
+static int blame_provider(struct loader *l, int err)
+{
+	int fault = 0, ret = err;
+
+	for (int i = 0; i < PROVIDER_CNT; i++) {
+		if (!l->chosen[i] || !(fault = load_alone(&PROVIDERS[i])))
+			continue;
+		refuse(l, i, fault);
+		ret = -EAGAIN;
+	}
+	return ret;
+}
+
 /* One try with the providers chosen now. -EAGAIN: one of them is out, choose again. */
 static int try_providers(struct loader *l, const struct config *c, struct strbuf *why)
 {
@@ -189,6 +225,10 @@ static int try_providers(struct loader *l, const struct config *c, struct strbuf
 	int err = open_object(l, c), at;
 
 	err = err ?: wirespan_bpf__load(l->skel);
+	if (err)
+		err = blame_provider(l, err);
+	if (err == -EAGAIN)
+		return err;
 	if (err) {
 		strbuf_printf(why, "cannot load the BPF programs: %s (log level debug shows the kernel's reason)",
 			      strerror(-err));
@@ -202,8 +242,7 @@ static int try_providers(struct loader *l, const struct config *c, struct strbuf
 		strbuf_printf(why, "cannot attach %s: %s", bpf_program__section_name(failed), strerror(-err));
 		return err;
 	}
-	l->refused[at] = err == -EPERM || err == -EACCES ? "the kernel refuses it (lockdown)"
-							 : "the kernel refuses to attach it";
+	refuse(l, at, err);
 	return -EAGAIN;
 }
 
