@@ -92,61 +92,6 @@ int batch_check(const struct span *spans, size_t cnt)
 	return 0;
 }
 
-/* --- same content --- */
-
-static bool attrs_eq(const struct attr *a, const struct attr *b, uint32_t cnt);
-
-static bool val_eq(const struct val *a, const struct val *b)
-{
-	if (a->type != b->type)
-		return false;
-	switch (a->type) {
-	case VAL_EMPTY:
-		return true;
-	case VAL_STR:
-	case VAL_BYTES:
-		return str_eq(a->str, b->str);
-	case VAL_BOOL:
-		return a->b == b->b;
-	case VAL_INT:
-		return a->i == b->i;
-	case VAL_DOUBLE:
-		return memcmp(&a->d, &b->d, sizeof(a->d)) == 0;
-	case VAL_KVLIST:
-		return a->cnt == b->cnt && attrs_eq(a->entries, b->entries, a->cnt);
-	case VAL_ARRAY:
-		break;
-	}
-	for (uint32_t i = 0; a->cnt == b->cnt && i < a->cnt; i++)
-		if (!val_eq(&a->elems[i], &b->elems[i]))
-			return false;
-	return a->cnt == b->cnt;
-}
-
-static bool attrs_eq(const struct attr *a, const struct attr *b, uint32_t cnt)
-{
-	for (uint32_t i = 0; i < cnt; i++)
-		if (!str_eq(a[i].key, b[i].key) || !val_eq(&a[i].val, &b[i].val))
-			return false;
-	return true;
-}
-
-static bool attr_lists_eq(const struct attrs *a, const struct attrs *b)
-{
-	return a->cnt == b->cnt && a->dropped == b->dropped && attrs_eq(a->at, b->at, a->cnt);
-}
-
-static bool resource_eq(const struct resource *a, const struct resource *b)
-{
-	return str_eq(a->schema_url, b->schema_url) && attr_lists_eq(&a->attrs, &b->attrs);
-}
-
-static bool scope_eq(const struct scope *a, const struct scope *b)
-{
-	return str_eq(a->name, b->name) && str_eq(a->version, b->version) &&
-	       str_eq(a->schema_url, b->schema_url) && attr_lists_eq(&a->attrs, &b->attrs);
-}
-
 /* --- copies --- */
 
 static struct attr *attrs_dup(struct batch *b, const struct attr *from, uint32_t cnt);
@@ -236,7 +181,7 @@ static const struct resource *resource_share(struct batch *b, const struct resou
 {
 	size_t i = 0;
 
-	while (i < BATCH_SHARED && b->resources[i] && !resource_eq(b->resources[i], res))
+	while (i < BATCH_SHARED && b->resources[i] && !resource_is(b->resources[i], res))
 		i++;
 	if (i == BATCH_SHARED) {
 		memset(b->resources, 0, sizeof(b->resources));
@@ -251,7 +196,7 @@ static const struct scope *scope_share(struct batch *b, const struct scope *scop
 {
 	size_t i = 0;
 
-	while (i < BATCH_SHARED && b->scopes[i] && !scope_eq(b->scopes[i], scope))
+	while (i < BATCH_SHARED && b->scopes[i] && !scope_is(b->scopes[i], scope))
 		i++;
 	if (i == BATCH_SHARED) {
 		memset(b->scopes, 0, sizeof(b->scopes));

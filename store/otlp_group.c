@@ -42,56 +42,9 @@ static uint64_t hash_attrs(uint64_t h, const struct attrs *as)
 	return h;
 }
 
-static bool attrs_eq(const struct attrs *a, const struct attrs *b);
-
-static bool val_eq(const struct val *a, const struct val *b)
-{
-	if (a->type != b->type)
-		return false;
-	switch (a->type) {
-	case VAL_EMPTY:
-		return true;
-	case VAL_STR:
-	case VAL_BYTES:
-		return str_eq(a->str, b->str);
-	case VAL_BOOL:
-		return a->b == b->b;
-	case VAL_INT:
-		return a->i == b->i;
-	case VAL_DOUBLE:
-		return memcmp(&a->d, &b->d, sizeof(a->d)) == 0;
-	case VAL_ARRAY:
-		if (a->cnt != b->cnt)
-			return false;
-		for (uint32_t i = 0; i < a->cnt; i++)
-			if (!val_eq(&a->elems[i], &b->elems[i]))
-				return false;
-		return true;
-	case VAL_KVLIST:
-		return attrs_eq(&(struct attrs){.at = a->entries, .cnt = a->cnt},
-				&(struct attrs){.at = b->entries, .cnt = b->cnt});
-	}
-	return false;
-}
-
-static bool attrs_eq(const struct attrs *a, const struct attrs *b)
-{
-	if (a->cnt != b->cnt || a->dropped != b->dropped)
-		return false;
-	for (uint32_t i = 0; i < a->cnt; i++)
-		if (!str_eq(a->at[i].key, b->at[i].key) || !val_eq(&a->at[i].val, &b->at[i].val))
-			return false;
-	return true;
-}
-
 static uint64_t res_hash(const struct resource *r)
 {
 	return hash_str(hash_attrs(0xcbf29ce484222325, &r->attrs), r->schema_url);
-}
-
-static bool res_eq(const struct resource *a, const struct resource *b)
-{
-	return a == b || (attrs_eq(&a->attrs, &b->attrs) && str_eq(a->schema_url, b->schema_url));
 }
 
 static uint64_t scope_hash(const struct scope *s)
@@ -99,12 +52,6 @@ static uint64_t scope_hash(const struct scope *s)
 	uint64_t h = hash_str(hash_str(0xcbf29ce484222325, s->name), s->version);
 
 	return hash_attrs(hash_str(h, s->schema_url), &s->attrs);
-}
-
-static bool scope_eq(const struct scope *a, const struct scope *b)
-{
-	return a == b || (str_eq(a->name, b->name) && str_eq(a->version, b->version) &&
-			  str_eq(a->schema_url, b->schema_url) && attrs_eq(&a->attrs, &b->attrs));
 }
 
 /* --- numbering --- */
@@ -131,8 +78,8 @@ static uint32_t number_of(struct numbers *n, const struct span *sp, bool scope)
 	size_t i = (size_t)(scope ? scope_hash(sp->scope) : res_hash(sp->res));
 
 	for (i &= n->mask; n->slots[i]; i = (i + 1) & n->mask)
-		if (scope ? scope_eq(n->slots[i]->scope, sp->scope)
-			  : res_eq(n->slots[i]->res, sp->res))
+		if (scope ? scope_is(n->slots[i]->scope, sp->scope)
+			  : resource_is(n->slots[i]->res, sp->res))
 			return n->numbers[i];
 	n->slots[i] = sp;
 	n->numbers[i] = n->next;

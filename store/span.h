@@ -89,6 +89,10 @@ struct span {
 };
 
 bool span_is_root(const struct span *sp);
+/* The same content, in the same order? Doubles bit by bit. */
+bool attrs_are(const struct attrs *a, const struct attrs *b);
+bool resource_is(const struct resource *a, const struct resource *b);
+bool scope_is(const struct scope *a, const struct scope *b);
 /* The value of key, or NULL. */
 const struct val *attrs_find(const struct attrs *as, struct str key);
 /* resource service.name as a string, or the empty string. */
