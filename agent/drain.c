@@ -21,7 +21,6 @@ enum {
 	POLL_MS = 50,		/* an idle node */
 	POLL_BUSY_MS = 10,	/* the last round brought a lot: do not let the kernel half wake us */
 	BUSY_RECORDS = 200,
-	SWEEP_S = 10,
 	BATCH_MAX = 256,	/* spans handed over at once */
 	STMTS_MAX = 20000,
 	ENDING_MAX = 4096,	/* processes that have ended and may still have open sockets */
@@ -50,7 +49,6 @@ struct drain {
 	struct ending ending[ENDING_MAX];
 	uint32_t ending_head, ending_tail;
 	uint64_t housekept_ns;
-	uint32_t housekept; /* times */
 	stat_cell *spans, *bad;
 	pthread_t thread;
 	_Atomic bool stop;
@@ -175,8 +173,7 @@ static void housekeep(struct drain *d)
 	clock_follow(d);
 	procs_end(d, now);
 	procs_sweep(d->procs, now);
-	if (++d->housekept % SWEEP_S == 0)
-		loader_sweep(d->loader);
+	loader_housekeep(d->loader);
 }
 
 static void *drain_run(void *arg)

@@ -21,24 +21,39 @@
 
 /* One line per way to see something: the verb, the program in the object, what it hangs on, and the
  * name by which the kernel's BTF shows that it is there. */
+enum need {
+	CORE,  /* without it there is nothing to capture */
+	EXTRA, /* a kernel may lack it */
+	LATE,  /* extra, and attached when there is need (see kern/unix.h) */
+};
+
 struct provider {
 	const char *verb, *program, *hook, *btf_name;
 	__u32 btf_kind;
+	enum need need;
 };
+
+enum { TRACEPOINT = BTF_KIND_TYPEDEF, FUNCTION = BTF_KIND_FUNC };
 
 static const struct provider PROVIDERS[] = {
-	{ "send", "send_tp", "tp_btf/tcp_sendmsg_locked", "btf_trace_tcp_sendmsg_locked", BTF_KIND_TYPEDEF },
-	{ "send", "send_fentry", "fentry/tcp_sendmsg_locked", "tcp_sendmsg_locked", BTF_KIND_FUNC },
-	{ "receive", "receive_tp", "tp_btf/sock_recv_length", "btf_trace_sock_recv_length", BTF_KIND_TYPEDEF },
-	{ "receive", "receive_fexit", "fexit/tcp_recvmsg", "tcp_recvmsg", BTF_KIND_FUNC },
+	{ "send", "send_tp", "tp_btf/tcp_sendmsg_locked", "btf_trace_tcp_sendmsg_locked", TRACEPOINT, CORE },
+	{ "send", "send_fentry", "fentry/tcp_sendmsg_locked", "tcp_sendmsg_locked", FUNCTION, CORE },
+	{ "receive", "receive_tp", "tp_btf/sock_recv_length", "btf_trace_sock_recv_length", TRACEPOINT, CORE },
+	{ "receive", "receive_fexit", "fexit/tcp_recvmsg", "tcp_recvmsg", FUNCTION, CORE },
+	{ "send_unix", "send_unix_tp", "tp_btf/sock_send_length", "btf_trace_sock_send_length", TRACEPOINT, LATE },
+	{ "send_unix", "send_unix_fexit", "fexit/unix_stream_sendmsg", "unix_stream_sendmsg", FUNCTION, LATE },
+	{ "receive_unix", "receive_tp", "tp_btf/sock_recv_length", "btf_trace_sock_recv_length", TRACEPOINT, EXTRA },
+	{ "receive_unix", "receive_unix_fexit", "fexit/unix_stream_recvmsg", "unix_stream_recvmsg", FUNCTION, EXTRA },
 };
 
-enum { PROVIDER_CNT = ARRAY_SIZE(PROVIDERS), GOROUTINES_KEPT = 16384 };
+enum { PROVIDER_CNT = ARRAY_SIZE(PROVIDERS), GOROUTINES_KEPT = 16384, SWEEP_EVERY = 10 };
 
 struct loader {
 	struct wirespan_bpf *skel;
 	const char *refused[PROVIDER_CNT]; /* why not, or NULL */
 	bool chosen[PROVIDER_CNT];
+	bool late_tried;
+	uint32_t housekept; /* times */
 	stat_cell *lost[LOST_COUNT], *undecoded[UNDECODED_COUNT], *conns[PROTO_COUNT], *missed;
 };
 
@@ -78,12 +93,19 @@ static int choose_providers(struct loader *l, struct strbuf *why)
 		if (!l->refused[i] && !verb_served(l, PROVIDERS[i].verb))
 			l->chosen[i] = true;
 	for (int i = 0; i < PROVIDER_CNT; i++) {
-		if (verb_served(l, PROVIDERS[i].verb))
+		if (PROVIDERS[i].need != CORE || verb_served(l, PROVIDERS[i].verb))
 			continue;
 		explain_refusal(l, PROVIDERS[i].verb, why);
 		return -ENOTSUP;
 	}
 	return 0;
+}
+
+static const char *provider_state(const struct loader *l, int at)
+{
+	if (!l->chosen[at])
+		return l->refused[at] ? l->refused[at] : "not needed";
+	return PROVIDERS[at].need == LATE && !l->skel->bss->unix_on ? "ready for when it is needed" : "in use";
 }
 
 static void note_providers(const struct loader *l)
@@ -92,10 +114,7 @@ static void note_providers(const struct loader *l)
 		char key[64];
 
 		snprintf(key, sizeof(key), "%s: %s", PROVIDERS[i].verb, PROVIDERS[i].hook);
-		stats_note("providers", key, "%s",
-			   l->chosen[i]	   ? "in use"
-			   : l->refused[i] ? l->refused[i]
-					   : "not needed");
+		stats_note("providers", key, "%s", provider_state(l, i));
 	}
 }
 
@@ -157,27 +176,42 @@ static int provider_of(const struct bpf_program *p)
 	return -1;
 }
 
-/* Attaches everything but the iterators. *ret_failed: the program that would not. */
+static int attach_one(struct loader *l, struct bpf_program *p)
+{
+	const struct bpf_object_skeleton *s = l->skel->skeleton;
+	struct bpf_link *link = bpf_program__attach(p);
+
+	if (!link)
+		return -errno;
+	for (int i = 0; i < s->prog_cnt; i++)
+		if (*s->progs[i].prog == p)
+			*s->progs[i].link = link;
+	return 0;
+}
+
+static bool is_late(const struct bpf_program *p)
+{
+	int at = provider_of(p);
+
+	return at >= 0 && PROVIDERS[at].need == LATE;
+}
+
+/* Attaches everything but the iterators and what is late. *ret_failed: the program that would not. */
 static int attach_all(struct loader *l, const struct bpf_program **ret_failed)
 {
 	struct bpf_program *p;
 
 	bpf_object__for_each_program(p, l->skel->obj)
 	{
-		struct bpf_link **slot = NULL, *link;
+		int err;
 
-		if (!bpf_program__autoload(p) || is_iterator(p))
+		if (!bpf_program__autoload(p) || is_iterator(p) || is_late(p))
 			continue;
-		link = bpf_program__attach(p);
-		if (!link) {
+		err = attach_one(l, p);
+		if (err) {
 			*ret_failed = p;
-			return -errno;
+			return err;
 		}
-		for (int i = 0; i < l->skel->skeleton->prog_cnt; i++)
-			if (*l->skel->skeleton->progs[i].prog == p)
-				slot = l->skel->skeleton->progs[i].link;
-		must(slot);
-		*slot = link;
 	}
 	return 0;
 }
@@ -418,7 +452,8 @@ static bool is_open(int contexts_fd, const struct goroutine_ctx *ctx)
 	return !bpf_map_lookup_elem(contexts_fd, &ctx->place, &at) && at.span == ctx->span;
 }
 
-void loader_sweep(struct loader *l)
+/* A goroutine may begin a request just now: its entry goes only where there is need. */
+static void sweep(struct loader *l)
 {
 	int fd = bpf_map__fd(l->skel->maps.goroutines), contexts = bpf_map__fd(l->skel->maps.contexts);
 	struct goroutine_key key, next;
@@ -429,8 +464,35 @@ void loader_sweep(struct loader *l)
 	while (more) {
 		key = next;
 		more = !bpf_map_get_next_key(fd, &key, &next);
-		/* a goroutine may begin a request just now: only where there is need */
 		if (++cnt > GOROUTINES_KEPT && !bpf_map_lookup_elem(fd, &key, &ctx) && !is_open(contexts, &ctx))
 			bpf_map_delete_elem(fd, &key);
 	}
+}
+
+static void attach_late(struct loader *l)
+{
+	for (int i = 0; i < PROVIDER_CNT; i++) {
+		struct bpf_program *p = bpf_object__find_program_by_name(l->skel->obj, PROVIDERS[i].program);
+		int err;
+
+		if (!l->chosen[i] || PROVIDERS[i].need != LATE)
+			continue;
+		err = attach_one(l, p);
+		if (err)
+			log_warn("cannot trace Unix-domain sockets: %s: %s", PROVIDERS[i].hook, strerror(-err));
+		else
+			log_info("a traced program uses Unix-domain sockets: %s attached", PROVIDERS[i].hook);
+		l->skel->bss->unix_on = !err;
+	}
+	note_providers(l);
+}
+
+void loader_housekeep(struct loader *l)
+{
+	if (l->skel->bss->unix_seen && !l->late_tried) {
+		l->late_tried = true;
+		attach_late(l);
+	}
+	if (++l->housekept % SWEEP_EVERY == 0)
+		sweep(l);
 }

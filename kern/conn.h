@@ -127,6 +127,7 @@ enum conn_flags {
 	CONN_GUESSED = 2,  /* … or so it seems: it is older than we are */
 	CONN_SILENT = 4,   /* not decoded: nothing more is done */
 	CONN_COUNTED = 8,  /* in conn_cnt */
+	CONN_UNIX = 16,    /* a Unix-domain socket: see unix.h */
 	CONN_SNIFFED_TX = 16, /* the last chunk that gave no protocol was sent, not received */
 };
 

@@ -132,7 +132,8 @@ static __always_inline int conn_identify(struct conn *c, struct tcp_sock *tp)
  * come from the client end, which is nearly always the opener. */
 static __always_inline __u64 link_key(const struct conn *c, const struct exchange *x)
 {
-	int by_opener = (c->role == ROLE_CLIENT) == !!(c->flags & CONN_OPENER);
+	int by_opener = c->flags & CONN_UNIX ||
+			(c->role == ROLE_CLIENT) == !!(c->flags & CONN_OPENER);
 
 	return mix64(mix64(c->isn) ^ ((__u64)x->pos << 1 | by_opener));
 }
@@ -167,7 +168,7 @@ static __always_inline void link_unspill(__u64 key)
 }
 
 /* One request at a time goes by the connection's own place; it is overwritten by the next one, so
- * nobody has to take it away. */
+ * nobody has to take it away. A Unix-domain socket closes without telling, so it has no place. */
 static __always_inline void link_publish(struct conn *c, struct exchange *x)
 {
 	struct ctx v = { { x->trace[0], x->trace[1] }, x->span, 0, 0 };
@@ -179,7 +180,7 @@ static __always_inline void link_publish(struct conn *c, struct exchange *x)
 	at = link_place(c);
 	if (!at)
 		return;
-	if (x->serial != c->head || !link_place_own(c, at)) {
+	if (x->serial != c->head || c->flags & CONN_UNIX || !link_place_own(c, at)) {
 		link_spill(x, key, &v);
 		return;
 	}

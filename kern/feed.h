@@ -23,6 +23,7 @@ static __noinline int conn_restart(struct event *e, enum lost why)
 {
 	lost(why);
 	queue_drop(e);
+	link_leave(e->c); /* its role may be another one next time */
 	e->c->proto = PROTO_UNKNOWN;
 	e->c->role = 0;
 	e->c->dir[RX].held_len = e->c->dir[TX].held_len = 0;

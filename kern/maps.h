@@ -139,6 +139,9 @@ __u64 lost_cnt[LOST_COUNT];
 __u64 undecoded_cnt[UNDECODED_COUNT];
 __u64 conn_cnt[PROTO_COUNT]; /* connections recognised, by protocol */
 
+__u32 unix_seen; /* a traced program speaks a protocol of ours over a Unix-domain socket: attach send_unix */
+__u32 unix_on;   /* the agent did */
+
 __u32 places_given; /* of `contexts` */
 __u32 links_spilled; /* entries of `links` */
 
@@ -160,6 +163,26 @@ static __always_inline void undecoded(struct conn *c, enum undecoded why)
 {
 	c->flags |= CONN_SILENT;
 	__sync_fetch_and_add(&undecoded_cnt[why], 1);
+}
+
+static __always_inline struct scratch *scratch_claim(void)
+{
+	__u32 i;
+
+	for (i = 0; i < SCRATCH_SLOTS; i++) {
+		__u32 at = i;
+		struct scratch *s = bpf_map_lookup_elem(&scratches, &at);
+
+		if (s && !__sync_val_compare_and_swap(&s->busy, 0, 1))
+			return s;
+	}
+	lost(LOST_SCRATCH_BUSY);
+	return NULL;
+}
+
+static __always_inline void scratch_release(struct scratch *s)
+{
+	__sync_lock_test_and_set(&s->busy, 0);
 }
 
 #endif

@@ -49,23 +49,33 @@ static __always_inline int op_is_simple(__u8 op)
 	return op == OP_QUERY || op == OP_FUNCTION;
 }
 
+/* The exchange of the unit that is being sent; it is in the queue already. */
+static __always_inline struct slot *unit_slot(struct conn *c)
+{
+	return pgsql_queue(c)->full ? NULL : slot_find(c, c->tail - 1);
+}
+
 /* There is no room: from now on only the ReadyForQuery to come are counted, so that it is known when
  * everything is answered and the queue can begin anew. The unit that is cut gives no span. */
-static __always_inline void op_over(struct pgsql_queue *q, __u8 op)
+static __noinline int op_over(struct conn *c, __u8 op)
 {
+	struct pgsql_queue *q = pgsql_queue(c);
 	int last = op == OP_SYNC || op_is_simple(op);
 
-	if (!q->full && op < OP_CLOSE)
+	if (op < OP_CLOSE && unit_slot(c)) /* else it was counted when it found no room */
 		lost(LOST_QUEUE_FULL);
 	q->full = last ? FULL_BETWEEN : FULL_IN_BATCH;
 	if (last)
 		__sync_fetch_and_add(&q->over, 1);
+	return 0;
 }
 
-static __always_inline void op_push(struct pgsql_queue *q, __u8 op)
+static __always_inline void op_push(struct conn *c, __u8 op)
 {
+	struct pgsql_queue *q = pgsql_queue(c);
+
 	if (q->full || q->ops_tail - q->ops_head >= OPS_MAX) {
-		op_over(q, op);
+		op_over(c, op);
 		return;
 	}
 	op_put(q, q->ops_tail, op);
@@ -79,12 +89,6 @@ static __always_inline void queue_again(struct pgsql_queue *q)
 		return;
 	q->full = FULL_NOT;
 	q->unit_open = 0;
-}
-
-/* The exchange of the unit that is being sent; it is in the queue already. */
-static __always_inline struct slot *unit_slot(struct conn *c)
-{
-	return pgsql_queue(c)->full ? NULL : slot_find(c, c->tail - 1);
 }
 
 static __always_inline void unit_begin(struct event *e)
@@ -239,7 +243,7 @@ static __always_inline void pgsql_parsed(struct conn *c, struct pgsql *m)
 	if (!m->names[0])
 		q->unnamed = stmt;
 	unit_stmt(c, stmt);
-	op_push(q, OP_PARSE);
+	op_push(c, OP_PARSE);
 }
 
 static __always_inline void pgsql_bound(struct conn *c, struct pgsql *m)
@@ -249,7 +253,7 @@ static __always_inline void pgsql_bound(struct conn *c, struct pgsql *m)
 
 	portal_bind(q, m->names[0], stmt);
 	unit_stmt(c, stmt);
-	op_push(q, OP_BIND);
+	op_push(c, OP_BIND);
 }
 
 static __always_inline void pgsql_executes(struct conn *c, struct pgsql *m)
@@ -258,7 +262,7 @@ static __always_inline void pgsql_executes(struct conn *c, struct pgsql *m)
 
 	unit_stmt(c, portal_stmt(q, m->names[0]));
 	unit_end(c, PG_EXECUTE);
-	op_push(q, OP_EXECUTE);
+	op_push(c, OP_EXECUTE);
 }
 
 static __always_inline void pgsql_syncs(struct conn *c)
@@ -267,9 +271,9 @@ static __always_inline void pgsql_syncs(struct conn *c)
 
 	if (q->unit_open) {
 		q->unit_open = 0;
-		op_push(q, OP_UNIT_OVER);
+		op_push(c, OP_UNIT_OVER);
 	}
-	op_push(q, OP_SYNC);
+	op_push(c, OP_SYNC);
 }
 
 /* The client has copied all it had, or gives up. The server, which now executes a COPY, has ignored
@@ -290,11 +294,11 @@ static __always_inline void pgsql_request(struct event *e, struct pgsql *m)
 	case 'Q':
 		unit_stmt(c, q->stmt_now);
 		unit_end(c, PG_QUERY);
-		op_push(q, OP_QUERY);
+		op_push(c, OP_QUERY);
 		break;
 	case 'F':
 		unit_end(c, PG_FUNCTION);
-		op_push(q, OP_FUNCTION);
+		op_push(c, OP_FUNCTION);
 		break;
 	case 'P':
 		pgsql_parsed(c, m);
@@ -306,10 +310,10 @@ static __always_inline void pgsql_request(struct event *e, struct pgsql *m)
 		pgsql_executes(c, m);
 		break;
 	case 'D':
-		op_push(q, OP_DESCRIBE);
+		op_push(c, OP_DESCRIBE);
 		break;
 	case 'C':
-		op_push(q, OP_CLOSE);
+		op_push(c, OP_CLOSE);
 		break;
 	case 'c':
 	case 'f':

@@ -58,8 +58,7 @@ enum lost {
 	X(TLS, tls, "TLS")                                                                         \
 	X(HTTP2, http2, "HTTP/2")                                                                  \
 	X(UNKNOWN, unknown, "no protocol that Wirespan knows")                                     \
-	X(MPTCP, mptcp, "Multipath TCP")                                                           \
-	X(UNIX, unix, "Unix-domain socket")
+	X(MPTCP, mptcp, "Multipath TCP")
 
 enum undecoded {
 #define X(id, name, help) UNDECODED_##id,

@@ -37,6 +37,7 @@ static __always_inline __u64 task_start_ns(struct task_struct *t)
 #define SYSCALL_NR(r) ((r)->orig_ax)
 #define GOROUTINE(r) ((r)->r14)
 enum { NR_READ = 0, NR_READV = 19, NR_RECVFROM = 45, NR_RECVMSG = 47, NR_PREADV2 = 327 };
+enum { NR_WRITE = 1, NR_WRITEV = 20, NR_SENDTO = 44, NR_SENDMSG = 46, NR_PWRITEV2 = 328 };
 static __always_inline int task_is_compat(struct task_struct *t)
 {
 	return t->thread_info.status & TS_COMPAT_;
@@ -45,6 +46,7 @@ static __always_inline int task_is_compat(struct task_struct *t)
 #define SYSCALL_NR(r) ((r)->syscallno)
 #define GOROUTINE(r) ((r)->regs[28])
 enum { NR_READ = 63, NR_READV = 65, NR_RECVFROM = 207, NR_RECVMSG = 212, NR_PREADV2 = 286 };
+enum { NR_WRITE = 64, NR_WRITEV = 66, NR_SENDTO = 206, NR_SENDMSG = 211, NR_PWRITEV2 = 287 };
 static __always_inline int task_is_compat(struct task_struct *t)
 {
 	return t->thread_info.flags & (1 << 22); /* TIF_32BIT */
@@ -80,8 +82,9 @@ static __always_inline void chunk_pass(struct scratch *s, __u32 k)
 	s->seg_skip += k;
 }
 
-/* Where the bytes lie that this system call has just received. */
-static __always_inline void chunk_received(struct scratch *s, __u32 len)
+/* Where the bytes lie that this system call has just received, or (on a socket without a hook before
+ * the send) sent. */
+static __always_inline void chunk_done(struct scratch *s, __u32 len)
 {
 	struct pt_regs *r = task_regs(bpf_get_current_task_btf());
 	__u64 nr, arg;
@@ -91,13 +94,13 @@ static __always_inline void chunk_received(struct scratch *s, __u32 len)
 		return;
 	nr = SYSCALL_NR(r);
 	arg = PT_REGS_PARM2_SYSCALL(r);
-	if (nr == NR_READ || nr == NR_RECVFROM) {
+	if (nr == NR_READ || nr == NR_RECVFROM || nr == NR_WRITE || nr == NR_SENDTO) {
 		s->seg = arg;
 		s->seg_left = len;
-	} else if (nr == NR_READV || nr == NR_PREADV2) {
+	} else if (nr == NR_READV || nr == NR_PREADV2 || nr == NR_WRITEV || nr == NR_PWRITEV2) {
 		s->iov = arg;
 		s->iov_left = (__u32)PT_REGS_PARM3_SYSCALL(r);
-	} else if (nr == NR_RECVMSG) {
+	} else if (nr == NR_RECVMSG || nr == NR_SENDMSG) {
 		struct user_msghdr h;
 
 		if (bpf_probe_read_user(&h, sizeof(h), (void *)arg))

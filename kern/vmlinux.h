@@ -94,7 +94,12 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
-	__u16 sk_protocol;
+	__u16 sk_protocol, sk_type;
+	__u8 sk_shutdown;
+};
+
+struct unix_sock {
+	struct sock *peer;
 };
 
 struct inet_bind_bucket {

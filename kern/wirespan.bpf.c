@@ -6,6 +6,7 @@
  *                  A send that takes only a part is followed by one that begins where it stopped:
  *                  bytes are known by their sequence numbers, so nothing is parsed twice.
  *   conn_received  after the bytes were copied to the program.
+ * A Unix-domain socket has no hook before the send; conn_sent sees its bytes when they have left.
  * Each has providers in order of preference (agent/load.c chooses); the rest keeps track of processes
  * and of the ends of connections. */
 #include "vmlinux.h"
@@ -15,32 +16,13 @@
 #include <bpf/bpf_tracing.h>
 
 #include "kern/feed.h"
+#include "kern/unix.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 enum { IPPROTO_TCP_ = 6, IPPROTO_MPTCP_ = 262, MSG_ERRQUEUE_ = 0x2000, MSG_PEEK_ = 2, MSG_TRUNC_ = 0x20, MSG_OOB_ = 1 };
 
 /* --- runs --- */
-
-static __always_inline struct scratch *scratch_claim(void)
-{
-	__u32 i;
-
-	for (i = 0; i < SCRATCH_SLOTS; i++) {
-		__u32 at = i;
-		struct scratch *s = bpf_map_lookup_elem(&scratches, &at);
-
-		if (s && !__sync_val_compare_and_swap(&s->busy, 0, 1))
-			return s;
-	}
-	lost(LOST_SCRATCH_BUSY);
-	return NULL;
-}
-
-static __always_inline void scratch_release(struct scratch *s)
-{
-	__sync_lock_test_and_set(&s->busy, 0);
-}
 
 static __always_inline struct proc *proc_tracked(__u32 key)
 {
@@ -98,6 +80,28 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 	scratch_release(e.s);
 }
 
+/* A Unix-domain socket has taken n bytes. */
+static __always_inline void conn_sent(struct sock *sk, int n, struct proc *p, __u32 key)
+{
+	struct conn *c = conn_get(sk);
+	struct event e = { .sk = sk, .c = c, .dir = TX };
+
+	if (!c || c->flags & CONN_SILENT)
+		return;
+	e.s = scratch_claim();
+	if (!e.s)
+		return;
+	e.d = &c->dir[TX];
+	e.s->proc = *p;
+	e.s->key = c->key = key;
+	e.s->now = bpf_ktime_get_boot_ns();
+	unix_identify(c, sk);
+	e.s->len = n;
+	chunk_done(e.s, n);
+	feed(&e, e.d->pos);
+	scratch_release(e.s);
+}
+
 /* Sequence number of the first of the n bytes that were just read. A FIN takes a number too. */
 static __always_inline __u32 received_from(struct sock *sk, struct tcp_sock *tp, __u32 n)
 {
@@ -136,24 +140,33 @@ static __always_inline void conn_follow(struct event *e)
 		executor_follow(e, &slot->x);
 }
 
+static __always_inline int sock_at_end(const struct sock *sk, const struct tcp_sock *tp)
+{
+	return tp ? sk->__sk_common.skc_flags & SOCK_DONE_ : sk->sk_shutdown & RCV_SHUTDOWN_;
+}
+
+/* tp: NULL for a Unix-domain socket. */
 static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int n, int flags)
 {
 	struct conn *c = e->c;
 
 	if (n <= 0) {
-		if (e->sk->__sk_common.skc_flags & SOCK_DONE_) /* not just a read of nothing */
+		if (sock_at_end(e->sk, tp)) /* not just a read of nothing */
 			conn_ended(e);
 		return;
 	}
-	conn_identify(c, tp);
+	if (tp)
+		conn_identify(c, tp);
+	else
+		unix_identify(c, e->sk);
 	if (c->role == ROLE_CLIENT)
 		conn_follow(e); /* before the response's end takes the exchange away */
 	e->s->len = n;
 	if (flags & MSG_TRUNC_)
 		chunk_clear(e->s); /* thrown away, not copied */
 	else
-		chunk_received(e->s, n);
-	feed(e, received_from(e->sk, tp, n));
+		chunk_done(e->s, n);
+	feed(e, tp ? received_from(e->sk, tp, n) : e->d->pos);
 	if (c->role == ROLE_SERVER)
 		conn_follow(e);
 }
@@ -161,7 +174,7 @@ static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int 
 static __always_inline void conn_received(struct sock *sk, int n, int flags, struct proc *p, __u32 key)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	struct conn *c = tp ? conn_get(sk) : NULL;
+	struct conn *c = conn_get(sk);
 	struct event e = { .sk = sk, .c = c, .dir = RX };
 
 	if (!c || c->flags & CONN_SILENT)
@@ -225,12 +238,16 @@ static __always_inline int on_receive(struct sock *sk, int n, int flags)
 
 	if (n < 0 || flags & (MSG_PEEK_ | MSG_ERRQUEUE_ | MSG_OOB_))
 		return 0;
-	if (family != AF_INET_ && family != AF_INET6_)
+	if (family != AF_INET_ && family != AF_INET6_ && !sock_is_unix_stream(sk))
 		return 0;
 	p = proc_tracked(key);
 	if (!p)
 		return 0;
-	if (sk->sk_protocol != IPPROTO_TCP_)
+	if (family == AF_UNIX_ && !unix_on) {
+		unix_notice(n);
+		return 0;
+	}
+	if (family != AF_UNIX_ && sk->sk_protocol != IPPROTO_TCP_)
 		return on_other(sk, sk->sk_protocol);
 	conn_received(sk, n, flags, p, key);
 	return 0;
@@ -252,6 +269,45 @@ SEC("?tp_btf/sock_recv_length")
 int BPF_PROG(receive_tp, struct sock *sk, int ret, int flags)
 {
 	return on_receive(sk, ret, flags);
+}
+
+static __always_inline int on_sent(struct sock *sk, int n)
+{
+	__u32 key = current_key();
+	struct proc *p;
+
+	if (!sock_is_unix_stream(sk) || n <= 0)
+		return 0;
+	p = proc_tracked(key);
+	if (p)
+		conn_sent(sk, n, p, key);
+	return 0;
+}
+
+SEC("?tp_btf/sock_send_length")
+int BPF_PROG(send_unix_tp, struct sock *sk, int ret, int flags)
+{
+	return on_sent(sk, ret);
+}
+
+SEC("?fexit/unix_stream_sendmsg")
+int BPF_PROG(send_unix_fexit, struct socket *sock, struct msghdr *msg, size_t len)
+{
+	__u64 ret = 0;
+
+	if (bpf_get_func_ret(ctx, &ret) || !sock->sk)
+		return 0;
+	return on_sent(sock->sk, (int)ret);
+}
+
+SEC("?fexit/unix_stream_recvmsg")
+int BPF_PROG(receive_unix_fexit, struct socket *sock, struct msghdr *msg, size_t len, int flags)
+{
+	__u64 ret = 0;
+
+	if (bpf_get_func_ret(ctx, &ret) || !sock->sk)
+		return 0;
+	return on_receive(sock->sk, (int)ret, flags);
 }
 
 /* Nothing behind flags is named: 7.2 dropped an argument. */
