@@ -244,6 +244,19 @@ func envOr(name, fallback string) string {
 	return fallback
 }
 
+// listen takes an address, or unix:PATH; nginx, another user, must be able to connect to that.
+func listen(where string) (net.Listener, error) {
+	path := strings.TrimPrefix(where, "unix:")
+	if path == where {
+		return net.Listen("tcp", where)
+	}
+	l, err := net.Listen("unix", path)
+	if err == nil {
+		err = os.Chmod(path, 0o666)
+	}
+	return l, err
+}
+
 func run() error {
 	db, err := openPool(envOr("API_DSN", "postgres://postgres@127.0.0.1:5432/todo?sslmode=disable"))
 	if err != nil {
@@ -255,7 +268,7 @@ func run() error {
 	mux.HandleFunc("/api/todos", a.todos)
 	mux.HandleFunc("/api/todos/", a.todo)
 	mux.HandleFunc("/api/report", a.report)
-	l, err := net.Listen("tcp", envOr("API_LISTEN", "127.0.0.1:8080"))
+	l, err := listen(envOr("API_LISTEN", "127.0.0.1:8080"))
 	if err != nil {
 		return err
 	}
