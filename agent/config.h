@@ -7,7 +7,7 @@
 
 #include "store/base.h"
 
-enum { PORTS_MAX = 256, GLOBS_MAX = 64, HOSTS_MAX = 16 };
+enum { PORTS_MAX = 256, GLOBS_MAX = 64, PATH_LEN_MAX = 64, HOSTS_MAX = 16 };
 
 struct port_range {
 	uint16_t from, to; /* inclusive */
@@ -25,6 +25,12 @@ struct config {
 	uint32_t exe_path_cnt;
 	char *name[GLOBS_MAX]; /* globs over the service name */
 	uint32_t name_cnt;
+	struct port_range ignore_ports[PORTS_MAX]; /* connections from or to these are not looked at */
+	uint32_t ignore_port_cnt;
+	char *ignore_paths[GLOBS_MAX]; /* HTTP requests with these paths give no spans */
+	uint32_t ignore_path_cnt;
+	uint64_t sample_below; /* sampling.ratio as a share of UINT64_MAX */
+	uint64_t slow_ns;      /* sampling.slow: always kept */
 	char *hosts[HOSTS_MAX + 1]; /* further Host headers that are ours, NULL-terminated */
 	char *token_file, *tls_cert_file, *tls_key_file; /* NULL: none */
 	bool redact_query;    /* values of url.query → REDACTED; default on */

@@ -32,7 +32,7 @@ struct config_key {
 
 extern const struct config_kind config_address, config_text, config_path, config_switch,
 	config_level, config_ports, config_globs, config_hosts, config_count, config_power_of_two,
-	config_size, config_duration;
+	config_size, config_duration, config_ratio, config_paths;
 
 /* The row, or NULL. */
 const struct config_key *config_key_find(const char *name);

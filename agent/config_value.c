@@ -233,6 +233,18 @@ static void globs_clear(void *field)
 const struct config_kind config_globs = {"GLOBS", .is_list = true, .parse = globs_parse,
 					 .clear = globs_clear};
 
+/* Whole paths, compared byte by byte in the kernel half, which has so much room for each. */
+static int paths_parse(const struct config_key *key, void *field, const char *text,
+		       struct strbuf *why)
+{
+	if (*text != '/' || strlen(text) >= PATH_LEN_MAX || strpbrk(text, "?*"))
+		return refuse(why, text, "a whole path of at most 63 bytes, such as /health");
+	return globs_parse(key, field, text, why);
+}
+
+const struct config_kind config_paths = {"PATHS", .is_list = true, .parse = paths_parse,
+					 .clear = globs_clear};
+
 /* The web server wants these NULL-terminated, so there is no count. */
 static size_t hosts_cnt(char *const *hosts)
 {
@@ -374,3 +386,19 @@ static int duration_parse(const struct config_key *key, void *field, const char 
 }
 
 const struct config_kind config_duration = {"DURATION", .parse = duration_parse};
+
+/* 0.25 becomes the quarter of UINT64_MAX below which a random number is kept. */
+static int ratio_parse(const struct config_key *key, void *field, const char *text,
+		       struct strbuf *why)
+{
+	char *end;
+	double d = strtod(text, &end);
+
+	(void)key;
+	if (end == text || *end || !(d >= 0 && d <= 1))
+		return refuse(why, text, "a share between 0 and 1, such as 0.1");
+	*(uint64_t *)field = d >= 1 ? UINT64_MAX : (uint64_t)(d * 18446744073709551616.0);
+	return 0;
+}
+
+const struct config_kind config_ratio = {"RATIO", .parse = ratio_parse};

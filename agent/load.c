@@ -54,7 +54,7 @@ struct loader {
 	bool chosen[PROVIDER_CNT];
 	bool late_tried;
 	uint32_t housekept; /* times */
-	stat_cell *lost[LOST_COUNT], *undecoded[UNDECODED_COUNT], *conns[PROTO_COUNT], *missed;
+	stat_cell *lost[LOST_COUNT], *undecoded[UNDECODED_COUNT], *conns[PROTO_COUNT], *missed, *dropped;
 };
 
 /* --- choosing --- */
@@ -120,12 +120,36 @@ static void note_providers(const struct loader *l)
 
 /* --- opening --- */
 
-static void set_ports(struct wirespan_bpf *skel, const struct config *c)
+static void set_bits(uint64_t bitmap[1024], const struct port_range *ranges, uint32_t cnt)
 {
-	for (uint32_t i = 0; i < c->open_port_cnt; i++)
-		for (uint32_t p = c->open_ports[i].from; p <= c->open_ports[i].to; p++)
-			skel->rodata->track_ports[p >> 6] |= 1ull << (p & 63);
+	for (uint32_t i = 0; i < cnt; i++)
+		for (uint32_t p = ranges[i].from; p <= ranges[i].to; p++)
+			bitmap[p >> 6] |= 1ull << (p & 63);
+}
+
+static void set_selection(struct wirespan_bpf *skel, const struct config *c)
+{
+	set_bits((uint64_t *)skel->rodata->track_ports, c->open_ports, c->open_port_cnt);
+	set_bits((uint64_t *)skel->rodata->ignore_ports, c->ignore_ports, c->ignore_port_cnt);
 	skel->rodata->track_listeners = !c->open_port_cnt && !c->exe_path_cnt && !c->name_cnt;
+	skel->rodata->ignore_paths = c->ignore_path_cnt > 0;
+	skel->rodata->sample_below = c->sample_below;
+	skel->rodata->slow_ns = c->slow_ns;
+}
+
+/* Before anything is attached. */
+static int set_ignored_paths(struct wirespan_bpf *skel, const struct config *c)
+{
+	const uint8_t yes = 1;
+
+	for (uint32_t i = 0; i < c->ignore_path_cnt; i++) {
+		struct path_key key = {};
+
+		strncpy(key.path, c->ignore_paths[i], sizeof(key.path) - 1);
+		if (bpf_map_update_elem(bpf_map__fd(skel->maps.ignored), &key, &yes, BPF_ANY))
+			return -errno;
+	}
+	return 0;
 }
 
 static int set_constants(struct wirespan_bpf *skel, const struct config *c)
@@ -139,7 +163,8 @@ static int set_constants(struct wirespan_bpf *skel, const struct config *c)
 	skel->rodata->agent_pidns = (uint32_t)st.st_ino;
 	skel->rodata->agent_pid = (uint32_t)getpid();
 	skel->rodata->ring_wake_bytes = c->ring_kib * 1024 / 4;
-	set_ports(skel, c);
+	skel->rodata->ring_tight_bytes = c->ring_kib * 1024 / 8 * 7;
+	set_selection(skel, c);
 	return bpf_map__set_max_entries(skel->maps.ring, c->ring_kib * 1024);
 }
 
@@ -268,9 +293,10 @@ static int try_providers(struct loader *l, const struct config *c, struct strbuf
 			      strerror(-err));
 		return err;
 	}
-	err = attach_all(l, &failed);
-	if (!err)
-		return 0;
+	err = set_ignored_paths(l->skel, c);
+	err = err ?: attach_all(l, &failed);
+	if (!err || !failed)
+		return err;
 	at = provider_of(failed);
 	if (at < 0) {
 		strbuf_printf(why, "cannot attach %s: %s", bpf_program__section_name(failed), strerror(-err));
@@ -305,6 +331,7 @@ static void counters_read(void *arg)
 		stat_set(l->undecoded[i], l->skel->bss->undecoded_cnt[i]);
 	for (int i = 1; i < PROTO_COUNT; i++)
 		stat_set(l->conns[i], l->skel->bss->conn_cnt[i]);
+	stat_set(l->dropped, l->skel->bss->dropped_cnt);
 	bpf_object__for_each_program(p, l->skel->obj)
 	{
 		struct bpf_prog_info info = {};
@@ -333,6 +360,8 @@ static void counters_open(struct loader *l)
 	PROTOCOLS(X)
 #undef X
 	l->missed = stats_cell(STAT_COUNTER, "lost_total", "reason=\"recursion\"", lost_help);
+	l->dropped = stats_cell(STAT_COUNTER, "spans_dropped_total", "",
+				"Spans that sampling or an ignore rule left out");
 	stats_on_read(counters_read, l);
 }
 

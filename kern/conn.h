@@ -61,7 +61,10 @@ enum exchange_flags {
 	EX_ROWS = 128,    /* returns rows, be it none */
 	EX_LOCAL = 256,   /* parent is an open server span of this node */
 	EX_LINK_SPILLED = 512,
-	EX_TEXT_DONE = 1024, /* << enum rec_text: that piece is complete */
+	EX_UNSAMPLED = 1024, /* kept only when it fails or is slow */
+	EX_IGNORED = 2048,   /* not kept */
+	EX_QUIET = EX_UNSAMPLED | EX_IGNORED, /* … nor what it calls */
+	EX_TEXT_DONE = 4096, /* << enum rec_text: that piece is complete */
 };
 
 /* The messages of a PostgreSQL connection that wait for an answer, two to a byte. */
@@ -128,7 +131,7 @@ enum conn_flags {
 	CONN_SILENT = 4,   /* not decoded: nothing more is done */
 	CONN_COUNTED = 8,  /* in conn_cnt */
 	CONN_UNIX = 16,    /* a Unix-domain socket: see unix.h */
-	CONN_SNIFFED_TX = 16, /* the last chunk that gave no protocol was sent, not received */
+	CONN_SNIFFED_TX = 32, /* the last chunk that gave no protocol was sent, not received */
 };
 
 struct conn {
@@ -144,7 +147,7 @@ struct conn {
 	struct dir_state dir[2];
 	struct slot front;
 	__u64 born_trace[2], born_span; /* the context in which connect() was called */
-	__u32 born_place, pad2;
+	__u32 born_place, born_quiet;
 };
 
 _Static_assert(sizeof(struct conn) <= 936, "with its header it must fit in 1 KiB: 10,000 connections");

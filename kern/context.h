@@ -171,7 +171,7 @@ static __always_inline void link_unspill(__u64 key)
  * nobody has to take it away. A Unix-domain socket closes without telling, so it has no place. */
 static __always_inline void link_publish(struct conn *c, struct exchange *x)
 {
-	struct ctx v = { { x->trace[0], x->trace[1] }, x->span, 0, 0 };
+	struct ctx v = { { x->trace[0], x->trace[1] }, x->span, 0, x->flags & EX_QUIET };
 	__u64 key = link_key(c, x);
 	struct peer_link *at;
 
@@ -187,6 +187,7 @@ static __always_inline void link_publish(struct conn *c, struct exchange *x)
 	at->trace[0] = v.trace[0]; /* nobody asks for this key before the request has left */
 	at->trace[1] = v.trace[1];
 	at->span = v.span;
+	at->quiet = v.quiet;
 	at->key = key;
 }
 
@@ -208,8 +209,10 @@ static __always_inline void link_leave(const struct conn *c)
 		__sync_lock_test_and_set(&at->owner, 0);
 }
 
-static __always_inline void parent_is_peer(struct exchange *x, __u64 trace0, __u64 trace1, __u64 span)
+static __always_inline void parent_is_peer(struct exchange *x, __u64 trace0, __u64 trace1, __u64 span,
+					   __u16 quiet)
 {
+	x->flags |= quiet;
 	x->trace[0] = trace0;
 	x->trace[1] = trace1;
 	x->parent = span;
@@ -226,7 +229,7 @@ static __always_inline int link_take(struct conn *c, struct exchange *x)
 		return 0;
 	at = link_place(c);
 	if (at && at->key == key) {
-		parent_is_peer(x, at->trace[0], at->trace[1], at->span);
+		parent_is_peer(x, at->trace[0], at->trace[1], at->span, at->quiet);
 		return 1;
 	}
 	if (!*(volatile __u32 *)&links_spilled)
@@ -234,7 +237,7 @@ static __always_inline int link_take(struct conn *c, struct exchange *x)
 	v = bpf_map_lookup_elem(&links, &key);
 	if (!v)
 		return 0;
-	parent_is_peer(x, v->trace[0], v->trace[1], v->span);
+	parent_is_peer(x, v->trace[0], v->trace[1], v->span, v->quiet);
 	link_unspill(key);
 	return 1;
 }
@@ -254,6 +257,8 @@ static __always_inline void parent_is_header(struct exchange *x, const struct ht
 	x->trace[1] = m->parent_trace[1];
 	x->parent = m->parent_span;
 	x->how = PARENT_HEADER;
+	if (sample_below != ~0ull && !(m->trace_flags & 1))
+		x->flags |= EX_UNSAMPLED;
 }
 
 static __always_inline void parent_is_none(struct conn *c, struct exchange *x)
@@ -262,6 +267,8 @@ static __always_inline void parent_is_none(struct conn *c, struct exchange *x)
 	x->trace[1] = id_new(c);
 	x->parent = 0;
 	x->how = PARENT_NONE;
+	if (x->trace[1] > sample_below)
+		x->flags |= EX_UNSAMPLED;
 }
 
 /* m: the request's head, or NULL where the protocol has none. */
@@ -296,14 +303,15 @@ static __always_inline int client_adopt(struct exchange *x, const struct ctx *ct
 	x->parent = ctx->span;
 	x->place = ctx->place;
 	x->how = how;
-	x->flags |= EX_LOCAL;
+	x->flags |= EX_LOCAL | ctx->quiet;
 	return 1;
 }
 
 static __always_inline void client_parent(struct event *e, struct exchange *x, const struct http1 *m)
 {
 	struct conn *c = e->c;
-	struct ctx born = { { c->born_trace[0], c->born_trace[1] }, c->born_span, c->born_place, 0 };
+	struct ctx born = { { c->born_trace[0], c->born_trace[1] }, c->born_span, c->born_place,
+			    c->born_quiet };
 	struct ctx *ctx;
 
 	/* The first request of a new connection belongs to whoever opened it, even when an event loop
@@ -373,7 +381,8 @@ static __always_inline void exchange_close(struct conn *c, const struct exchange
 /* The program has just read from this connection: now it works for … */
 static __always_inline void executor_follow(struct event *e, const struct exchange *x)
 {
-	struct ctx to = { { x->trace[0], x->trace[1] }, x->span, e->c->place - 1, 0 };
+	struct ctx to = { { x->trace[0], x->trace[1] }, x->span, e->c->place - 1,
+			  x->flags & EX_QUIET };
 
 	if (!(x->flags & EX_OPEN))
 		return;

@@ -12,10 +12,23 @@ enum { AF_INET_ = 2, AF_INET6_ = 10, SOCK_DONE_ = 1 << 1 };
 /* Asking how full the ring is costs a shared cache line: one span in eight asks. */
 static __always_inline __u64 ring_flags(__u64 random)
 {
+	__u64 waiting;
+
 	if (random & 7)
 		return BPF_RB_NO_WAKEUP;
-	return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= ring_wake_bytes ? BPF_RB_FORCE_WAKEUP
-									     : BPF_RB_NO_WAKEUP;
+	waiting = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+	if (waiting >= ring_tight_bytes)
+		ring_tight = 1;
+	return waiting >= ring_wake_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline int ring_is_tight(void)
+{
+	if (!*(volatile __u32 *)&ring_tight)
+		return 0;
+	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < ring_tight_bytes)
+		ring_tight = 0;
+	return ring_tight;
 }
 
 static __always_inline void head_fill(struct rec_head *h, __u8 type, __u32 len, __u32 key)
@@ -108,11 +121,35 @@ static __always_inline void span_sizes(struct rec_span *r, const struct conn *c,
 		r->resp_bytes = resp->body;
 }
 
+/* Failed or slow: kept when others are not. */
+static __always_inline int span_matters(const struct event *e, const struct exchange *x, __u32 flags)
+{
+	return x->status >= 500 || x->sqlstate[0] || flags & SPAN_ABORTED ||
+	       e->s->now - x->start_ns >= slow_ns;
+}
+
+/* Does this span go to the agent? */
+static __always_inline int span_wanted(struct event *e, const struct exchange *x, __u32 flags)
+{
+	int matters = span_matters(e, x, flags);
+
+	if (x->flags & EX_IGNORED || (x->flags & EX_UNSAMPLED && !matters)) {
+		__sync_fetch_and_add(&dropped_cnt, 1);
+		return 0;
+	}
+	if (matters || !ring_is_tight())
+		return 1;
+	lost(LOST_RING_SPAN);
+	return 0;
+}
+
 static __always_inline void span_emit(struct event *e, const struct slot *slot, __u32 flags)
 {
 	struct rec_span *r = &e->s->span;
 	__u32 text = slot->x.text_used, len;
 
+	if (!span_wanted(e, &slot->x, flags))
+		return;
 	if (text > TEXT_MAX)
 		text = TEXT_MAX;
 	barrier_var(text);

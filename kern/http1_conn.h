@@ -107,11 +107,33 @@ static __always_inline void http1_request_done(struct event *e, struct http1 *m)
 	slot->x.flags |= EX_REQ_DONE;
 }
 
+/* Is its path, without the query, one of those that are not looked at? */
+static __noinline int path_ignored(const struct slot *slot)
+{
+	__u32 from = slot->x.text_len[TEXT_METHOD], n = slot->x.text_len[TEXT_TARGET], i;
+	struct path_key k = {};
+
+	if (from >= PIECE || !n)
+		return 0;
+	barrier_var(from);
+	if (bpf_probe_read_kernel(k.path, sizeof(k.path), &slot->text[from & (PIECE - 1)]))
+		return 0;
+	for (i = 0; i < IGNORED_PATH_MAX; i++) {
+		if (i < n && k.path[i] == '?')
+			n = i;
+		if (i >= n)
+			k.path[i] = 0;
+	}
+	return n < IGNORED_PATH_MAX && bpf_map_lookup_elem(&ignored, &k);
+}
+
 static __always_inline void http1_request_head(struct event *e, struct http1 *m)
 {
 	struct slot *slot = slot_find(e->c, e->c->tail);
 
 	if (slot) {
+		if (ignore_paths && path_ignored(slot))
+			slot->x.flags |= EX_IGNORED;
 		slot->x.op = m->minor;
 		if (m->flags & H1_IS_HEAD)
 			slot->x.flags |= EX_HEAD;

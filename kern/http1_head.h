@@ -64,6 +64,7 @@ struct http1 {
 	__u8 flags;   /* enum http1_flags */
 	__u8 minor;   /* HTTP/1.minor */
 	__u8 text;    /* enum rec_text of the piece being captured */
+	__u8 trace_flags; /* of traceparent */
 };
 
 /* FNV-1a; folds to a constant for a literal. */
@@ -470,6 +471,8 @@ static __always_inline int http1_traceparent(struct http1 *m, __u8 c)
 		nibble_put(m->parent_trace, (col - 3) & 31, v);
 	if (col >= 36 && col < 52)
 		nibble_put(&m->parent_span, (col - 36) & 15, v);
+	if (col == 54)
+		m->trace_flags = v;
 	return H1_NONE;
 }
 

@@ -14,7 +14,7 @@ struct ctx {
 	__u64 trace[2];
 	__u64 span;  /* a server span; 0: nothing */
 	__u32 place; /* where `contexts` says whether it is still open */
-	__u32 pad;
+	__u32 quiet; /* EX_QUIET of that span: its calls are kept or not kept like it */
 };
 
 /* The open server span of a connection. A ctx that does not find its span here is void. */
@@ -30,6 +30,7 @@ struct peer_link {
 	__u64 key;   /* connection, direction and position of the request */
 	__u64 trace[2];
 	__u64 span;
+	__u64 quiet; /* EX_QUIET of the client span */
 };
 
 enum { CONTEXT_PLACES = 32768, LINK_PLACES = 32768 };
@@ -120,6 +121,15 @@ struct {
 	__type(value, struct proc);
 } procs SEC(".maps");
 
+/* Paths whose requests are not looked at further. Written by the agent at start. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 256);
+	__type(key, struct path_key);
+	__type(value, __u8);
+} ignored SEC(".maps");
+
 /* Everything that goes to the agent. Full: LOST_RING_…. The agent sets the size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -142,6 +152,9 @@ __u64 conn_cnt[PROTO_COUNT]; /* connections recognised, by protocol */
 __u32 unix_seen; /* a traced program speaks a protocol of ours over a Unix-domain socket: attach send_unix */
 __u32 unix_on;   /* the agent did */
 
+__u32 ring_tight;  /* only what matters goes into the ring */
+__u64 dropped_cnt; /* spans that sampling or an ignore rule left out */
+
 __u32 places_given; /* of `contexts` */
 __u32 links_spilled; /* entries of `links` */
 
@@ -151,7 +164,12 @@ const volatile __u32 agent_pid;   /* in that namespace */
 const volatile __u64 id_seed;
 const volatile __u8 track_listeners; /* every TCP listener is tracked */
 const volatile __u64 track_ports[1024]; /* bitmap of ports whose listeners are tracked at once */
+const volatile __u64 ignore_ports[1024]; /* bitmap of ports whose connections are not looked at */
+const volatile __u8 ignore_paths;       /* the map `ignored` has entries */
+const volatile __u64 sample_below;      /* a new trace is kept when its id is; ~0: every one */
+const volatile __u64 slow_ns;           /* exchanges that take so long are always kept */
 const volatile __u32 ring_wake_bytes;   /* wake the agent when so much waits */
+const volatile __u32 ring_tight_bytes;  /* from here on the rest is for errors and slow exchanges */
 
 static __always_inline void lost(enum lost what)
 {

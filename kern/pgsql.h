@@ -105,6 +105,14 @@ static __always_inline int pgsql_type_known(const struct pgsql *m, __u8 c)
 			 BQ('c') | BQ('d') | BQ('f') | BQ('p'));
 }
 
+static __always_inline int pgsql_msg_end(struct pgsql *m)
+{
+	m->state = PGS_TYPE;
+	if (m->type == 'D' && m->backend && m->rows++)
+		return PGM_NONE;
+	return PGM_MSG;
+}
+
 /* The client's messages that cannot be empty: those that PGM_HEAD announces. */
 static __always_inline int pgsql_has_payload(__u8 t)
 {
@@ -124,10 +132,8 @@ static __always_inline int pgsql_payload(struct pgsql *m, __u32 len)
 	m->text_off = 0;
 	m->acc = 0;
 	m->state = PGS_SKIP;
-	if (!m->left) {
-		m->state = PGS_TYPE;
-		return m->backend || !pgsql_has_payload(t) ? PGM_MSG : pgsql_bad(m);
-	}
+	if (!m->left)
+		return m->backend || !pgsql_has_payload(t) ? pgsql_msg_end(m) : pgsql_bad(m);
 	if (m->backend) {
 		if (t == 'C')
 			m->state = PGS_TAG;
@@ -153,14 +159,6 @@ static __always_inline int pgsql_payload(struct pgsql *m, __u32 len)
 static __always_inline __u32 be32(const __u8 *p)
 {
 	return (__u32)p[0] << 24 | (__u32)p[1] << 16 | (__u32)p[2] << 8 | p[3];
-}
-
-static __always_inline int pgsql_msg_end(struct pgsql *m)
-{
-	m->state = PGS_TYPE;
-	if (m->type == 'D' && m->backend && m->rows++)
-		return PGM_NONE;
-	return PGM_MSG;
 }
 
 /* n of the message's bytes are behind us. */

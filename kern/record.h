@@ -203,6 +203,13 @@ enum proc_flags {
 	PROC_GO = 2, /* executors are goroutines; decided from the executable, never from a register */
 };
 
+/* Key of the ignored map: a path without query, zero-padded; longer paths are never ignored. */
+enum { IGNORED_PATH_MAX = 64 };
+
+struct path_key {
+	char path[IGNORED_PATH_MAX];
+};
+
 #define REC_ASSERT(x, why) _Static_assert(x, why)
 REC_ASSERT(sizeof(struct rec_head) == 8, "rec_head is an ABI: bump RECORD_VERSION");
 REC_ASSERT(__builtin_offsetof(struct rec_span, text) == 176, "rec_span is an ABI: bump RECORD_VERSION");
