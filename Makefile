@@ -35,7 +35,7 @@ OBJS    := $(SRCS:%.c=$(B)/%.o) $(PB_C:%.c=%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all install clean setup quick test live bench demo fuzz fmt unit check
+.PHONY: bench-pairs all install clean setup quick test live bench demo fuzz fmt unit check
 
 all: $(B)/wirespan
 
@@ -108,6 +108,9 @@ live: all
 
 bench: all
 	@tests/bench/run
+
+bench-pairs: all
+	@tests/bench/pairs
 
 demo:
 	@scripts/setup build demo && $(MAKE) --no-print-directory all && scripts/demo
