@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pair.h - a TCP connection on the host, as the hooks of kern/wirespan.bpf.c see one: two sockets with
- * their sequence numbers, each used by a process that is traced or not, and the system calls that
- * move bytes and end the connection. The hooks and everything below them are the real code, compiled
- * into pair.c. What came of it is read from shadow_records and the counters. */
+/* pair.h - a TCP connection on the host, as the hooks of kern/wirespan.bpf.c see one: two sockets
+ * with their sequence numbers, each used by a process that is traced or not, and the system calls
+ * that move bytes and end the connection. The hooks and everything below them are the real code,
+ * compiled into pair.c. What came of it is read from shadow_records and the counters. */
 #ifndef WIRESPAN_PAIR_H
 #define WIRESPAN_PAIR_H
 
@@ -26,7 +26,8 @@ enum pair_how {
 enum pair_form {
 	FORM_FLAT,   /* write, read */
 	FORM_VECTOR, /* writev, readv: an entry for each byte, and empty ones */
-	FORM_RETRY,  /* a send that takes nothing, then one that takes half, then the rest; recvmsg */
+	FORM_RETRY,  /* a send that takes nothing, then one that takes half, then the rest; recvmsg
+		      */
 	FORM_FIN,    /* as FLAT; the reader finds the end of the stream behind the bytes */
 };
 
@@ -36,7 +37,9 @@ struct party {
 };
 
 struct pair_end {
-	struct tcp_sock tp;
+	struct tcp_sock tp; /* its first member is the socket, of whatever kind */
+	struct unix_sock unix_sock;
+	__u64 cookie;
 	struct inet_bind_bucket bucket;
 	struct party *party; /* NULL: not traced */
 	bool fin_sent, fin_read;
@@ -44,12 +47,21 @@ struct pair_end {
 
 struct pair {
 	struct pair_end end[ENDS];
+	bool is_unix;
 };
 
 /* The kernel half's own. */
 extern __u64 lost_cnt[LOST_COUNT], undecoded_cnt[UNDECODED_COUNT], conn_cnt[PROTO_COUNT];
 
-/* A machine just booted: nobody traced, no records, counters zero. */
+/* What the agent sets before loading. */
+extern const volatile __u8 ignore_paths;
+extern const volatile __u64 sample_below, slow_ns;
+extern __u64 dropped_cnt;
+#define PAIR_SET(name, value) pair_set(&(name), &(__typeof__((name) + 0)){value}, sizeof(name))
+void pair_set(const volatile void *at, const void *value, size_t len);
+void pair_ignore(const char *path);
+
+/* A machine just booted: nobody traced, no records, counters zero, the agent's defaults. */
 void pair_boot(void);
 
 /* A process that is traced from now on; flags: enum proc_flags. */
@@ -59,6 +71,9 @@ void party_thread(struct party *who, const struct party *process, int tid);
 
 /* A connection; a party that is NULL is not traced (yet). */
 void pair_open(struct pair *p, struct party *client, struct party *server);
+/* The same over a Unix-domain socket: no sequence numbers, the send is seen when it is done, and no
+ * hook says that the socket closes. Bytes that go past the hooks are opaque there, not missed. */
+void pair_open_unix(struct pair *p, struct party *client, struct party *server);
 /* From now on the hooks see what this end does. */
 void pair_trace(struct pair *p, int end, struct party *who);
 /* Bytes are sent by one end, then received by the other. */
@@ -69,6 +84,12 @@ void pair_send(struct pair *p, int from, const void *bytes, size_t len, enum pai
 	       enum pair_form form);
 void pair_receive(struct pair *p, int to, const void *bytes, size_t len, enum pair_how how,
 		  enum pair_form form);
+/* recv() with MSG_PEEK: the bytes stay where they are. */
+void pair_peek(struct pair *p, int to, const void *bytes, size_t len);
+/* recv() with MSG_TRUNC: they are thrown away, and the buffer holds something else. */
+void pair_discard(struct pair *p, int to, size_t len);
+/* recv() into no room at all. */
+void pair_receive_nothing(struct pair *p, int to);
 /* This end sends no more, and the other one has read so. */
 void pair_fin(struct pair *p, int who);
 /* In good order, begun by who; both sockets are gone then. */
@@ -77,7 +98,8 @@ void pair_reset(struct pair *p);
 
 /* NULL: no hook has looked at it. */
 struct conn *pair_conn(struct pair *p, int end);
-/* Entries that should be gone when all connections are: spill + contexts + links. */
+/* Entries that should be gone when all connections are: of spill, contexts, links and their places.
+ * Says on stderr which there are. */
 size_t pair_leftovers(void);
 size_t pair_spilled(void);
 

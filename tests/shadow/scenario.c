@@ -88,7 +88,7 @@ static unsigned long number_read(struct reader *r)
 static int repeat_read(struct reader *r, struct bytes *to)
 {
 	unsigned long n = number_read(r);
-	struct bytes once = { 0 };
+	struct bytes once = {0};
 
 	if (*r->at++ != ' ' || text_read(r, &once, '}')) {
 		free(once.p);
@@ -127,7 +127,7 @@ static int argument_read(struct reader *r, struct bytes *to)
 /* {LETTER ARGUMENT...}: a PostgreSQL message; the letter - stands for a packet without one. */
 static int pg_read(struct reader *r, struct bytes *to)
 {
-	struct bytes body = { 0 };
+	struct bytes body = {0};
 	char type = *r->at++;
 	int err = 0;
 
@@ -184,14 +184,14 @@ static struct step *step_add(struct scenario *s, enum step_kind kind, int who)
 	s->steps = realloc(s->steps, (s->step_cnt + 1) * sizeof(*s->steps));
 	if (!s->steps)
 		abort();
-	s->steps[s->step_cnt] = (struct step){ .kind = kind, .who = who };
+	s->steps[s->step_cnt] = (struct step){.kind = kind, .who = who};
 	return &s->steps[s->step_cnt++];
 }
 
 static int bytes_line(struct scenario *s, struct reader *r)
 {
 	struct step *st = step_add(s, STEP_BYTES, *r->at == '>' ? CLIENT : SERVER);
-	struct bytes b = { 0 };
+	struct bytes b = {0};
 	int err;
 
 	r->at++;
@@ -210,12 +210,12 @@ static int bytes_line(struct scenario *s, struct reader *r)
 static int more_line(struct scenario *s, struct reader *r)
 {
 	struct step *st = s->step_cnt ? &s->steps[s->step_cnt - 1] : NULL;
-	struct bytes b = { 0 };
+	struct bytes b = {0};
 	int err;
 
 	if (!st || st->kind != STEP_BYTES)
 		return bad(r, "nothing to go on with");
-	b = (struct bytes){ st->bytes, st->len };
+	b = (struct bytes){st->bytes, st->len};
 	r->at += 2;
 	err = text_read(r, &b, 0);
 	st->bytes = b.p;
@@ -260,13 +260,14 @@ static int count_line(struct reader *r, const char *const *names, size_t cnt, __
 static int expect_line(struct scenario *s, struct reader *r)
 {
 #define X(id, name, help) #name,
-	static const char *const lost_names[] = { LOST(X) };
-	static const char *const undecoded_names[] = { UNDECODED(X) };
+	static const char *const lost_names[] = {LOST(X)};
+	static const char *const undecoded_names[] = {UNDECODED(X)};
 #undef X
 	unsigned ends = ends_take(r);
 
 	if (word_take(r, "lost"))
-		return count_line(r, lost_names, LOST_COUNT, s->lost[CLIENT], s->lost[SERVER], ends);
+		return count_line(r, lost_names, LOST_COUNT, s->lost[CLIENT], s->lost[SERVER],
+				  ends);
 	if (word_take(r, "undecoded"))
 		return count_line(r, undecoded_names, UNDECODED_COUNT, s->undecoded[CLIENT],
 				  s->undecoded[SERVER], ends);
@@ -275,7 +276,7 @@ static int expect_line(struct scenario *s, struct reader *r)
 	s->spans = realloc(s->spans, (s->span_cnt + 1) * sizeof(*s->spans));
 	if (!s->spans)
 		abort();
-	s->spans[s->span_cnt++] = (struct expected_span){ ends, strdup(r->at) };
+	s->spans[s->span_cnt++] = (struct expected_span){ends, strdup(r->at)};
 	return 0;
 }
 
@@ -301,7 +302,7 @@ static int line_read(struct scenario *s, struct reader *r)
 	if (word_take(r, "expect"))
 		return expect_line(s, r);
 	if (word_take(r, "attach"))
-		return step_add(s, STEP_ATTACH, CLIENT), 0;
+		return s->attaches = true, step_add(s, STEP_ATTACH, CLIENT), 0;
 	if (word_take(r, "only"))
 		return s->ends = ends_take(r), 0;
 	if (word_take(r, "fin"))
@@ -315,8 +316,8 @@ static int line_read(struct scenario *s, struct reader *r)
 
 int scenario_read(struct scenario *ret, const char *path)
 {
-	struct scenario s = { .ends = 1 << CLIENT | 1 << SERVER };
-	struct reader r = { .path = path };
+	struct scenario s = {.ends = 1 << CLIENT | 1 << SERVER};
+	struct reader r = {.path = path};
 	FILE *f = fopen(path, "r");
 	char *line = NULL;
 	size_t size = 0;

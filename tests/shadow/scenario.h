@@ -6,7 +6,7 @@
 
 #include "tests/shadow/pair.h"
 
-enum step_kind { STEP_BYTES, STEP_ATTACH, STEP_FIN, STEP_CLOSE, STEP_RESET };
+enum step_kind { STEP_BYTES, STEP_ATTACH, STEP_FIN, STEP_CLOSE, STEP_RESET }; /* FIN on: an end */
 
 struct step {
 	enum step_kind kind;
@@ -28,6 +28,7 @@ struct scenario {
 	size_t span_cnt;
 	__u64 lost[ENDS][LOST_COUNT];
 	__u64 undecoded[ENDS][UNDECODED_COUNT];
+	bool attaches; /* has a STEP_ATTACH */
 	unsigned ends; /* from which the scenario can be told; a bit per end */
 };
 

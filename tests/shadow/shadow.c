@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* shadow.c - see shadow.h. Every entry of a map is an allocation of its own, freed when it is deleted:
- * whoever uses one after that is found by the address sanitizer. Entries of all maps hang in a few
- * chains, picked by map and key; a test has few of them. */
+/* shadow.c - see shadow.h. Every entry of a map is an allocation of its own, freed when it is
+ * deleted: whoever uses one after that is found by the address sanitizer. Entries of all maps hang
+ * in a few chains, picked by map and key; a test has few of them. */
 #include "tests/shadow/shadow.h"
 
 #include <errno.h>
@@ -15,7 +15,8 @@ struct entry {
 	struct entry *next;
 	const void *map;
 	size_t key_len;
-	_Alignas(8) __u8 key[32];
+	bool array;
+	_Alignas(8) __u8 key[64];
 	_Alignas(8) __u8 value[];
 };
 
@@ -72,7 +73,7 @@ static struct entry *entry_new(struct entry **at, const void *map, const void *k
 {
 	struct entry *e = calloc(1, sizeof(*e) + value_len);
 
-	if (!e)
+	if (!e || key_len > sizeof(e->key))
 		abort();
 	e->map = map;
 	e->key_len = key_len;
@@ -95,13 +96,13 @@ size_t shadow_count(const void *map)
 
 	for (int i = 0; i < CHAINS; i++)
 		for (struct entry *e = chains[i]; e; e = e->next)
-			n += e->map == map;
+			n += e->map == map && (!e->array || *(const __u64 *)e->value);
 	return n;
 }
 
-static int is_array(struct shadow_shape shape)
+static bool is_array(struct shadow_shape shape)
 {
-	return shape.type == BPF_MAP_TYPE_PERCPU_ARRAY;
+	return shape.type == BPF_MAP_TYPE_PERCPU_ARRAY || shape.type == BPF_MAP_TYPE_ARRAY;
 }
 
 void *shadow_lookup(const void *map, struct shadow_shape shape, const void *key)
@@ -109,7 +110,7 @@ void *shadow_lookup(const void *map, struct shadow_shape shape, const void *key)
 	struct entry **at = entry_find(map, key, shape.key);
 
 	if (!*at && is_array(shape) && *(const __u32 *)key < shape.max)
-		entry_new(at, map, key, shape.key, shape.value);
+		entry_new(at, map, key, shape.key, shape.value)->array = true;
 	return *at ? (*at)->value : NULL;
 }
 
@@ -135,14 +136,17 @@ long shadow_delete(const void *map, struct shadow_shape shape, const void *key)
 	return 0;
 }
 
-void *shadow_storage(const void *map, size_t len, const void *owner, __u64 flags)
+void *shadow_storage(const void *map, size_t len, const void *owner, const void *init, __u64 flags)
 {
 	struct entry **at = entry_find(map, &owner, sizeof(owner));
 
 	if (!*at && !(flags & BPF_LOCAL_STORAGE_GET_F_CREATE))
 		return NULL;
-	if (!*at)
+	if (!*at) {
 		entry_new(at, map, &owner, sizeof(owner), len);
+		if (init)
+			memcpy((*at)->value, init, len);
+	}
 	return (*at)->value;
 }
 
@@ -152,7 +156,8 @@ void shadow_storage_free(const void *owner)
 		struct entry **at = &chains[i];
 
 		while (*at) {
-			if ((*at)->key_len == sizeof(owner) && !memcmp((*at)->key, &owner, sizeof(owner)))
+			if ((*at)->key_len == sizeof(owner) &&
+			    !memcmp((*at)->key, &owner, sizeof(owner)))
 				entry_delete(at);
 			else
 				at = &(*at)->next;

@@ -52,9 +52,9 @@ static void flags_put(FILE *f, __u16 flags)
 		__u16 flag;
 		const char *name;
 	} names[] = {
-		{ SPAN_ABORTED, "aborted" },	     { SPAN_CUT, "cut" },
-		{ SPAN_FORWARDED, "forwarded" },     { SPAN_SKIPPED, "skipped" },
-		{ SPAN_NOT_RESPONSE, "unanswered" },
+		{SPAN_ABORTED, "aborted"},	   {SPAN_CUT, "cut"},
+		{SPAN_FORWARDED, "forwarded"},	   {SPAN_SKIPPED, "skipped"},
+		{SPAN_NOT_RESPONSE, "unanswered"},
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -122,7 +122,7 @@ static void stmt_put(FILE *f, const struct rec_span *span, const struct shadow_r
 
 static void http_put(FILE *f, const struct rec_span *s)
 {
-	static const char *const names[] = { "method", "target", "host", "agent" };
+	static const char *const names[] = {"method", "target", "host", "agent"};
 	int swap = !!(s->flags & SPAN_AGENT_FIRST);
 	size_t off = 0, from[TEXT_COUNT];
 
@@ -143,8 +143,8 @@ static void http_put(FILE *f, const struct rec_span *s)
 
 static void pg_put(FILE *f, const struct rec_span *s, const struct shadow_record *until)
 {
-	static const char *const ops[] = { "none", "query",    "execute", "parse",
-					   "bind", "describe", "function" };
+	static const char *const ops[] = {"none", "query",    "execute", "parse",
+					  "bind", "describe", "function"};
 
 	fprintf(f, "pg op=%s", s->op <= PG_FUNCTION ? ops[s->op] : "?");
 	stmt_put(f, s, until);
@@ -183,7 +183,8 @@ static char *parent_text(const struct rec_span *s)
 
 static void times_check(const struct rec_span *s)
 {
-	if (s->end_ns < s->start_ns || (s->first_ns && s->first_ns < s->start_ns) || s->first_ns > s->end_ns)
+	if (s->end_ns < s->start_ns || (s->first_ns && s->first_ns < s->start_ns) ||
+	    s->first_ns > s->end_ns)
 		broken("times out of order");
 	if (!s->trace_id[0] || !s->span_id)
 		broken("no ids");
@@ -191,7 +192,7 @@ static void times_check(const struct rec_span *s)
 
 static void span_read(struct span_line *to, const struct shadow_record *r)
 {
-	struct rec_span s = { 0 };
+	struct rec_span s = {0};
 	size_t len;
 	FILE *f = open_memstream(&to->text, &len);
 

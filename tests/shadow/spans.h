@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* spans.h - the records of a replay as lines of text, one a span, the way tests/wire/README writes
- * them: what was seen in `text`, whose child it is in `parent`. SQL texts are pieced together as the
- * agent does it. Times and ids are numbers beside the text, since they differ from run to run. */
+ * them: what was seen in `text`, whose child it is in `parent`. SQL texts are pieced together as
+ * the agent does it. Times and ids are numbers beside the text, since they differ from run to run.
+ */
 #ifndef WIRESPAN_SPANS_H
 #define WIRESPAN_SPANS_H
 

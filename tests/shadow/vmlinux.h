@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vmlinux.h - the few kernel types that kern/ touches, with the members it touches and no others, so
- * that the kernel half compiles on the host. It claims the guard of the generated header: whichever
- * is found first by a later include, this one counts. The layouts are not the kernel's; CO-RE makes
- * that good there and nothing here depends on it. Registers are those of amd64. */
+/* vmlinux.h - the few kernel types that kern/ touches, with the members it touches and no others,
+ * so that the kernel half compiles on the host. It claims the guard of the generated header:
+ * whichever is found first by a later include, this one counts. The layouts are not the kernel's;
+ * CO-RE makes that good there and nothing here depends on it. Registers are those of amd64. */
 #ifndef __VMLINUX_H__
 #define __VMLINUX_H__
 
@@ -67,8 +67,12 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
-	__u16 sk_protocol;
+	__u16 sk_protocol, sk_type;
 	__u8 sk_shutdown;
+};
+
+struct unix_sock {
+	struct sock *peer;
 };
 
 struct inet_bind_bucket {

@@ -15,7 +15,7 @@
 #undef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 #undef __noinline
-#define __noinline __attribute__((noinline))
+#define __noinline __attribute__((noinline, unused))
 #define barrier_var(var) __asm__ volatile("" : "+r"(var))
 
 #define MAP_SHAPE(m)                                                                               \
@@ -25,8 +25,8 @@
 #define bpf_map_lookup_elem(m, k) shadow_lookup((m), MAP_SHAPE(m), (k))
 #define bpf_map_update_elem(m, k, v, how) shadow_update((m), MAP_SHAPE(m), (k), (v))
 #define bpf_map_delete_elem(m, k) shadow_delete((m), MAP_SHAPE(m), (k))
-#define bpf_sk_storage_get(m, sk, init, how) shadow_storage((m), sizeof(*(m)->value), (sk), (how))
-#define bpf_task_storage_get(m, t, init, how) shadow_storage((m), sizeof(*(m)->value), (t), (how))
+#define bpf_sk_storage_get(m, sk, init, how) shadow_storage((m), sizeof(*(m)->value), (sk), (init), (how))
+#define bpf_task_storage_get(m, t, init, how) shadow_storage((m), sizeof(*(m)->value), (t), (init), (how))
 
 #define bpf_loop shadow_loop
 #define bpf_probe_read_user shadow_read
@@ -39,7 +39,11 @@
 #define bpf_get_current_task_btf() (shadow_task)
 #define bpf_task_pt_regs(t) ((long)&(t)->regs)
 #define bpf_get_current_pid_tgid() ((__u64)shadow_task->tgid << 32 | (__u32)shadow_task->pid)
-#define bpf_skc_to_tcp_sock(sk) ((struct tcp_sock *)(sk))
+#define bpf_skc_to_tcp_sock(sk)                                                                    \
+	((sk)->__sk_common.skc_family == SHADOW_UNIX ? NULL : (struct tcp_sock *)(sk))
+/* Whoever makes a Unix-domain socket provides these two. */
+struct unix_sock *bpf_skc_to_unix_sock(const struct sock *sk);
+__u64 bpf_get_socket_cookie(const struct sock *sk);
 #define bpf_sock_from_file(f) ((f)->socket)
 
 #endif

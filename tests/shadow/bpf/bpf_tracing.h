@@ -6,7 +6,7 @@
 
 #define BPF_PROG(name, args...) name(unsigned long long *ctx, ##args)
 #define bpf_get_func_ret(ctx, to) (*(to) = *(ctx), 0)
-#define PT_REGS_PARM2_CORE_SYSCALL(r) ((r)->si)
-#define PT_REGS_PARM3_CORE_SYSCALL(r) ((r)->dx)
+#define PT_REGS_PARM2_SYSCALL(r) ((r)->si)
+#define PT_REGS_PARM3_SYSCALL(r) ((r)->dx)
 
 #endif
