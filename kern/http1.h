@@ -161,7 +161,7 @@ static __always_inline int http1_body_begin(struct http1 *m, int to_head, int to
 		m->state = H1_CHUNK_SIZE;
 		return H1_NONE;
 	}
-	if (!(m->flags & H1_HAS_LENGTH) && response) {
+	if (response && (m->flags & H1_ENCODED || !(m->flags & H1_HAS_LENGTH))) {
 		m->state = H1_UNTIL_CLOSE;
 		return H1_NONE;
 	}

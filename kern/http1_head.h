@@ -49,6 +49,7 @@ enum http1_flags {
 	H1_HAS_PARENT = 8, /* traceparent is whole and legal */
 	H1_IS_HEAD = 16,
 	H1_IS_CONNECT = 32,
+	H1_ENCODED = 64, /* there is a Transfer-Encoding, chunked or not */
 };
 
 struct http1 {
@@ -430,7 +431,8 @@ static __always_inline int http1_encoding(struct http1 *m, __u8 c)
 	if (c == ',')
 		m->hash = HASH_START;
 	else if (c == '\n')
-		m->flags = m->hash == HASH("chunked") ? m->flags | H1_CHUNKED : m->flags & ~H1_CHUNKED;
+		m->flags = H1_ENCODED |
+			   (m->hash == HASH("chunked") ? m->flags | H1_CHUNKED : m->flags & ~H1_CHUNKED);
 	else if (c > ' ')
 		m->hash = hash_byte(m->hash, lower(c));
 	return H1_NONE;
