@@ -19,14 +19,14 @@
 #include "store/stats.h"
 #include "wirespan.skel.h"
 
-/* One line per way to see something: the verb, the program in the object, what it hangs on, and the
- * name by which the kernel's BTF shows that it is there. */
 enum need {
 	CORE,  /* without it there is nothing to capture */
 	EXTRA, /* a kernel may lack it */
 	LATE,  /* extra, and attached when there is need (see kern/unix.h) */
 };
 
+/* One line per way to see something: the verb, the program in the object, what it hangs on, and the
+ * name by which the kernel's BTF shows that it is there. */
 struct provider {
 	const char *verb, *program, *hook, *btf_name;
 	__u32 btf_kind;
