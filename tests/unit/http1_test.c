@@ -42,11 +42,11 @@ static const struct machine_case cases[] = {
 	REQUEST("PUT / HTTP/1.1\r\nContent-Length: \r\n\r\nab", "begin text0=PUT text1=/ bad "),
 	REQUEST("DELETE / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nA: "
 		"b\r\n\r\n",
-		"begin text0=DELETE text1=/ head:0,1,2,0 end:3 "),
+		"begin text0=DELETE text1=/ head:0,1,42,0 end:3 "),
 	REQUEST("PATCH / HTTP/1.1\r\nTransfer-Encoding: chunked, x\r\n\r\n",
-		"begin text0=PATCH text1=/ head:0,1,0,0 end:0 "),
+		"begin text0=PATCH text1=/ head:0,1,40,0 end:0 "),
 	REQUEST("OPTIONS * HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
-		"begin text0=OPTIONS text1=* head:0,1,2,0 bad "),
+		"begin text0=OPTIONS text1=* head:0,1,42,0 bad "),
 	REQUEST("GET / HTTP/1.1\r\ntraceparent: " TP "\r\n\r\n",
 		"begin text0=GET text1=/ "
 		"head:0,1,8,0,dd43cd161965f70a9c31801c21eb4884,31332069716badb7 end:0 "),
@@ -73,7 +73,7 @@ static const struct machine_case cases[] = {
 	RESPONSE(,
 		 "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nContent-Length: 7\r\n\r\n"
 		 "a \t\r\n0123456789\r\n00\r\n\r\n",
-		 "begin head:200,1,7,7 end:10 "),
+		 "begin head:200,1,47,7 end:10 "),
 	RESPONSE(, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n",
 		 "begin head:200,1,3,0 bad "),
 	RESPONSE(, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
