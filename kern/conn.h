@@ -93,7 +93,8 @@ struct pgsql_queue {
 	__u8 full;       /* enum pgsql_full: ops are not noted until all that is under way is answered */
 	__u8 synced;     /* consumer: ReadyForQuery found what it answers */
 	__u8 portal_next, text_next;
-	__u8 pad[2];
+	__u8 skips;      /* consumer: an error was answered; the server reads up to Sync and does nothing */
+	__u8 pad;
 	__u32 over;      /* answers to come to what was not noted: as many ReadyForQuery */
 	__u32 pad2;
 	__u64 unnamed;   /* statement that the unnamed one is now */

@@ -7,7 +7,7 @@
 
 #include "kern/context.h"
 
-enum { AF_INET_ = 2, AF_INET6_ = 10, SOCK_DONE_ = 1 << 1 };
+enum { AF_INET_ = 2, AF_INET6_ = 10, SOCK_DEAD_ = 1 << 0, SOCK_DONE_ = 1 << 1 };
 
 /* Asking how full the ring is costs a shared cache line: one span in eight asks. */
 static __always_inline __u64 ring_flags(__u64 random)
@@ -51,6 +51,8 @@ static __always_inline void addr_map_v4(__u8 *to, __u32 v4)
 static __always_inline void span_addresses(struct rec_span *r, struct sock *sk)
 {
 	r->local_port = sk->__sk_common.skc_num;
+	if (!r->local_port) /* it is closed already */
+		r->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 	r->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
 	if (sk->__sk_common.skc_family == AF_INET6_) {
 		BPF_CORE_READ_INTO(&r->local_addr, sk, __sk_common.skc_v6_rcv_saddr);
@@ -106,19 +108,50 @@ static __always_inline void span_fill(struct rec_span *r, struct event *e, const
 	__builtin_memcpy(r->text_len, x->text_len, sizeof(r->text_len));
 }
 
+/* Sequence number up to which the program has read. A FIN takes a number too. */
+static __always_inline __u32 received_upto(struct sock *sk, struct tcp_sock *tp)
+{
+	__u32 end = BPF_CORE_READ(tp, copied_seq);
+
+	if (sk->__sk_common.skc_flags & SOCK_DONE_ && end == BPF_CORE_READ(tp, rcv_nxt))
+		end--;
+	return end;
+}
+
+/* Bytes of a body that is under way: of a send that was seen the socket may have taken a part only,
+ * and what a program took by splice was not seen at all. */
+static __noinline __u64 body_moved(const struct event *e, __u64 dir)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)e->sk;
+	const struct dir_state *d = &e->c->dir[dir];
+	const struct http1 *m = &d->http;
+	__u64 most = m->state == H1_UNTIL_CLOSE ? ~0ull : m->left;
+	__s32 k;
+
+	if (e->c->flags & CONN_UNIX)
+		return m->body;
+	if (m->state != H1_BODY && m->state != H1_CHUNK_DATA && m->state != H1_UNTIL_CLOSE)
+		return m->body;
+	if (dir == TX) {
+		k = d->pos - BPF_CORE_READ(tp, write_seq);
+		return m->body - (k <= 0 ? 0 : (__u32)k < m->body ? (__u32)k : m->body);
+	}
+	k = received_upto(e->sk, tp) - d->pos;
+	return m->body + (k <= 0 ? 0 : (__u32)k < most ? (__u32)k : most);
+}
+
 /* HTTP: bodies, to the byte. A request whose end was not seen yet counts what has been. */
-static __always_inline void span_sizes(struct rec_span *r, const struct conn *c,
+static __always_inline void span_sizes(struct rec_span *r, const struct event *e,
 				       const struct exchange *x)
 {
-	const struct http1 *req = c->role == ROLE_CLIENT ? &c->dir[TX].http : &c->dir[RX].http;
-	const struct http1 *resp = c->role == ROLE_CLIENT ? &c->dir[RX].http : &c->dir[TX].http;
+	__u64 request = e->c->role == ROLE_CLIENT ? TX : RX;
 
 	r->req_bytes = r->resp_bytes = 0;
-	if (c->proto != PROTO_HTTP1)
+	if (e->c->proto != PROTO_HTTP1)
 		return;
-	r->req_bytes = x->flags & EX_REQ_DONE ? x->req_bytes : req->body;
+	r->req_bytes = x->flags & EX_REQ_DONE ? x->req_bytes : body_moved(e, request);
 	if (x->first_ns)
-		r->resp_bytes = resp->body;
+		r->resp_bytes = body_moved(e, request == TX ? RX : TX);
 }
 
 /* Failed or slow: kept when others are not. */
@@ -143,6 +176,18 @@ static __always_inline int span_wanted(struct event *e, const struct exchange *x
 	return 0;
 }
 
+/* PostgreSQL: the rows of an answer that was cut off, which nobody has taken yet. */
+static __always_inline void span_rows(struct rec_span *r, struct conn *c)
+{
+	struct pgsql *resp = c->role == ROLE_CLIENT ? &c->dir[RX].pg : &c->dir[TX].pg;
+
+	if (c->proto != PROTO_PGSQL || !(r->flags & SPAN_ABORTED) || !resp->rows)
+		return;
+	r->rows += resp->rows;
+	r->flags |= SPAN_ROWS;
+	resp->rows = 0;
+}
+
 static __always_inline void span_emit(struct event *e, const struct slot *slot, __u32 flags)
 {
 	struct rec_span *r = &e->s->span;
@@ -156,9 +201,10 @@ static __always_inline void span_emit(struct event *e, const struct slot *slot, 
 	if (text && text <= TEXT_MAX)
 		bpf_probe_read_kernel(r->text, text, slot->text);
 	span_fill(r, e, &slot->x);
-	span_sizes(r, e->c, &slot->x);
+	span_sizes(r, e, &slot->x);
 	span_addresses(r, e->sk);
 	r->flags = span_flags(&slot->x, flags);
+	span_rows(r, e->c);
 	len = __builtin_offsetof(struct rec_span, text) + text;
 	head_fill(&r->head, REC_SPAN, len, e->s->key);
 	barrier_var(len);

@@ -9,7 +9,8 @@
 
 enum {
 	TEXT_ROOM = TEXT_MAX - PIECE, /* so that a whole piece always fits behind it */
-	TARGET_ROOM = 256, /* a long target leaves room for Host and User-Agent */
+	TARGET_ROOM = 256, /* a long target leaves room for Host and User-Agent, */
+	AGENT_ROOM = 384,  /* and a long User-Agent for a Host behind it */
 };
 
 static __always_inline void http1_start(struct conn *c)
@@ -35,7 +36,9 @@ static __always_inline __u32 text_put(struct slot *slot, const struct window *w,
 	if (used > TEXT_ROOM)
 		return 0;
 	barrier_var(len);
-	if (len > PIECE ||
+	if (len <= COPY)
+		window_copy(&slot->text[used], w, from);
+	else if (len > PIECE ||
 	    bpf_probe_read_kernel(&slot->text[used], len, &w->b[from & (WINDOW - 1)]))
 		return 0;
 	slot->x.text_used = used + len;
@@ -43,16 +46,20 @@ static __always_inline __u32 text_put(struct slot *slot, const struct window *w,
 }
 
 /* Adds from..to to text piece `which`; done says that the piece ends there. */
-static __noinline int text_add(struct slot *slot, struct scratch *s, __u32 which, __u32 done)
+VERIFIED_ALONE int text_add(struct slot *slot, struct scratch *s, __u32 which, __u32 done)
 {
-	__u32 from = s->w.from, left = s->w.to - from, room, i, n;
+	__u32 from, left, room, i, n;
 
+	if (!slot || !s)
+		return 0;
+	from = s->w.from;
+	left = s->w.to - from;
 	which &= 3;
 	if (slot->x.flags & EX_TEXT_DONE << which)
 		return 0;
 	if (which == TEXT_AGENT && !(slot->x.flags & EX_TEXT_DONE << TEXT_HOST))
 		slot->x.flags |= EX_AGENT_FIRST;
-	room = which == TEXT_TARGET ? TARGET_ROOM : TEXT_ROOM;
+	room = which == TEXT_TARGET ? TARGET_ROOM : which == TEXT_AGENT ? AGENT_ROOM : TEXT_ROOM;
 	room = slot->x.text_used < room ? room - slot->x.text_used : 0;
 	if (left > room) {
 		slot->x.flags |= EX_CUT;

@@ -464,7 +464,7 @@ static __always_inline int http1_traceparent(struct http1 *m, __u8 c)
 	if (col == 2 || col == 35 || col == 52)
 		m->col = c == '-' ? col + 1 : 254;
 	else if (v < 0 || col >= 55)
-		m->col = c == ' ' && col == 55 ? 55 : 254;
+		m->col = (c == ' ' || c == '\t') && col == 55 ? 55 : 254;
 	else
 		m->col = col + 1;
 	if (m->col == 254)

@@ -183,7 +183,20 @@ static __always_inline void undecoded(struct conn *c, enum undecoded why)
 	__sync_fetch_and_add(&undecoded_cnt[why], 1);
 }
 
-static __always_inline struct scratch *scratch_claim(void)
+/* Programs on tracepoints are not preempted, only interrupted: whoever comes in between is through
+ * before they go on, so looking and taking need not be one step. `preemptible` programs are not so
+ * orderly. */
+static __always_inline int scratch_take(struct scratch *s, int preemptible)
+{
+	if (preemptible)
+		return !__sync_val_compare_and_swap(&s->busy, 0, 1);
+	if (*(volatile __u32 *)&s->busy)
+		return 0;
+	*(volatile __u32 *)&s->busy = 1;
+	return 1;
+}
+
+static __always_inline struct scratch *scratch_claim(int preemptible)
 {
 	__u32 i;
 
@@ -191,7 +204,7 @@ static __always_inline struct scratch *scratch_claim(void)
 		__u32 at = i;
 		struct scratch *s = bpf_map_lookup_elem(&scratches, &at);
 
-		if (s && !__sync_val_compare_and_swap(&s->busy, 0, 1))
+		if (s && scratch_take(s, preemptible))
 			return s;
 	}
 	lost(LOST_SCRATCH_BUSY);
@@ -200,7 +213,7 @@ static __always_inline struct scratch *scratch_claim(void)
 
 static __always_inline void scratch_release(struct scratch *s)
 {
-	__sync_lock_test_and_set(&s->busy, 0);
+	*(volatile __u32 *)&s->busy = 0;
 }
 
 #endif

@@ -44,7 +44,8 @@ enum pgsql_mark {
 };
 
 struct pgsql {
-	__u64 names[2]; /* hashes of the current message's names: B portal and statement, E portal, P statement */
+	__u64 names[2]; /* hashes of the current message's names: B portal and statement, E portal, P and
+			 * D statement */
 	__u32 left;     /* bytes of the message still to come */
 	__u32 acc;      /* a number that is being read; a parameter name's hash; a tag's letters */
 	__u32 text_off; /* SQL text bytes before the piece that the mark names */
@@ -319,7 +320,7 @@ static __always_inline int pgsql_sqlstate(struct pgsql *m, struct window *w, __u
 static __always_inline int pgsql_kind(struct pgsql *m, struct window *w, __u8 c)
 {
 	m->field = 0;
-	m->state = c == 'S' || c == 'P' ? PGS_SKIP : PGS_DEAD;
+	m->state = c == 'S' && m->type == 'D' ? PGS_NAME : c == 'S' || c == 'P' ? PGS_SKIP : PGS_DEAD;
 	return m->state == PGS_DEAD ? PGM_BAD : pgsql_consume(m, w, 1);
 }
 

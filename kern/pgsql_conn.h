@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* pgsql_conn.h - PostgreSQL on a connection: which answer belongs to which message. The client's
  * messages that will be answered wait in a ring of letters (`ops`); work lives in units. A unit is
- * one Query or FunctionCall, or the Parse, Bind and Describe up to an Execute or Sync; it opens an
- * exchange with its first message and gives a span when it was executed or when it failed. After an
+ * one Query or FunctionCall, or the Parse, Bind and Describe of one statement, up to an Execute, to
+ * Sync or to what is about another statement; it opens an exchange with its first message and gives a span when it was executed or when it failed. After an
  * error the server skips everything up to Sync: units not run by then are *skipped*, not failed. */
 #ifndef WIRESPAN_PGSQL_CONN_H
 #define WIRESPAN_PGSQL_CONN_H
@@ -127,6 +127,20 @@ static __always_inline void unit_stmt(struct conn *c, __u64 stmt)
 		slot->x.stmt = stmt;
 }
 
+/* The message is about this statement. A unit that was about another one until now is not executed
+ * (several are prepared in a row); a new one begins, so that each may be refused by itself. */
+static __noinline int unit_about(struct event *e, __u64 stmt)
+{
+	struct slot *slot = unit_slot(e->c);
+
+	if (slot && slot->x.stmt && stmt && slot->x.stmt != stmt) {
+		op_push(e->c, OP_UNIT_OVER);
+		unit_begin(e);
+	}
+	unit_stmt(e->c, stmt);
+	return 0;
+}
+
 static __always_inline void stmt_number(struct pgsql_queue *q)
 {
 	q->stmt_now = ++q->stmt_last;
@@ -235,34 +249,39 @@ static __always_inline void pgsql_database_mark(struct event *e, struct pgsql *m
 		stmt_emit(e, STMT_DATABASE, off, off + n + (end ? 0 : m->left));
 }
 
-static __always_inline void pgsql_parsed(struct conn *c, struct pgsql *m)
+static __always_inline void pgsql_parsed(struct event *e, struct pgsql *m)
 {
-	struct pgsql_queue *q = pgsql_queue(c);
-	__u64 stmt = text_stmt(c, m);
+	struct pgsql_queue *q = pgsql_queue(e->c);
+	__u64 stmt = text_stmt(e->c, m);
 
 	if (!m->names[0])
 		q->unnamed = stmt;
-	unit_stmt(c, stmt);
-	op_push(c, OP_PARSE);
+	unit_about(e, stmt);
+	op_push(e->c, OP_PARSE);
 }
 
-static __always_inline void pgsql_bound(struct conn *c, struct pgsql *m)
+static __always_inline void pgsql_bound(struct event *e, struct pgsql *m)
 {
-	struct pgsql_queue *q = pgsql_queue(c);
+	struct pgsql_queue *q = pgsql_queue(e->c);
 	__u64 stmt = stmt_of(q, m->names[1]);
 
 	portal_bind(q, m->names[0], stmt);
-	unit_stmt(c, stmt);
-	op_push(c, OP_BIND);
+	unit_about(e, stmt);
+	op_push(e->c, OP_BIND);
 }
 
-static __always_inline void pgsql_executes(struct conn *c, struct pgsql *m)
+static __always_inline void pgsql_described(struct event *e, struct pgsql *m)
 {
-	struct pgsql_queue *q = pgsql_queue(c);
+	if (m->field) /* a statement, not a portal */
+		unit_about(e, stmt_of(pgsql_queue(e->c), m->names[0]));
+	op_push(e->c, OP_DESCRIBE);
+}
 
-	unit_stmt(c, portal_stmt(q, m->names[0]));
-	unit_end(c, PG_EXECUTE);
-	op_push(c, OP_EXECUTE);
+static __always_inline void pgsql_executes(struct event *e, struct pgsql *m)
+{
+	unit_about(e, portal_stmt(pgsql_queue(e->c), m->names[0]));
+	unit_end(e->c, PG_EXECUTE);
+	op_push(e->c, OP_EXECUTE);
 }
 
 static __always_inline void pgsql_syncs(struct conn *c)
@@ -301,16 +320,16 @@ static __always_inline void pgsql_request(struct event *e, struct pgsql *m)
 		op_push(c, OP_FUNCTION);
 		break;
 	case 'P':
-		pgsql_parsed(c, m);
+		pgsql_parsed(e, m);
 		break;
 	case 'B':
-		pgsql_bound(c, m);
+		pgsql_bound(e, m);
 		break;
 	case 'E':
-		pgsql_executes(c, m);
+		pgsql_executes(e, m);
 		break;
 	case 'D':
-		op_push(c, OP_DESCRIBE);
+		pgsql_described(e, m);
 		break;
 	case 'C':
 		op_push(c, OP_CLOSE);
@@ -348,7 +367,7 @@ static __always_inline void pgsql_completed(struct event *e, const struct pgsql 
 {
 	struct pgsql_queue *q = pgsql_queue(e->c);
 
-	if (slot && (slot->x.rows || m->acc == 0x53454c || m->acc == 0x464554)) /* SELect, FETch */
+	if (slot && (m->acc == 0x53454c || m->acc == 0x464554)) /* SELect, FETch */
 		slot->x.flags |= EX_ROWS;
 	if (op_head(q) != OP_EXECUTE)
 		return;
@@ -376,6 +395,7 @@ static __always_inline void pgsql_failed(struct event *e, const struct pgsql *m,
 	struct pgsql_queue *q = pgsql_queue(e->c);
 	__u8 op = op_head(q);
 
+	q->skips = op != OP_NONE && op != OP_SYNC && !op_is_simple(op);
 	if (op == OP_NONE || op == OP_SYNC || op == OP_CLOSE)
 		return; /* what failed has its span already, or never had one */
 	if (slot)
@@ -412,10 +432,10 @@ static long sync_one(__u32 i, void *arg)
 		return 1;
 	op_pop(q);
 	if (op_is_simple(op))
-		exchange_finish(e, 0);
+		exchange_finish(e, q->skips ? SPAN_SKIPPED : 0);
 	else
 		op_skip(e, q, op);
-	if (op != OP_SYNC && !op_is_simple(op))
+	if (op != OP_SYNC && (q->skips || !op_is_simple(op)))
 		return 0;
 	q->synced = 1;
 	return 1;
@@ -429,7 +449,7 @@ static __always_inline void pgsql_ready(struct event *e)
 
 	q->synced = 0;
 	bpf_loop(OPS_MAX, sync_one, e, 0);
-	q->unit_dead = 0;
+	q->unit_dead = q->skips = 0;
 	if (q->synced || !q->over)
 		return;
 	queue_drop(e);
@@ -453,9 +473,22 @@ static __always_inline int pgsql_is_aside(__u8 type)
 
 static __always_inline void rows_take(struct pgsql *m, struct slot *slot)
 {
-	if (slot)
+	if (slot && m->rows) {
 		slot->x.rows += m->rows;
+		slot->x.flags |= EX_ROWS;
+	}
 	m->rows = 0;
+}
+
+/* What was prepared and not executed leaves when what follows it is answered. */
+static __always_inline void unit_passed(struct event *e)
+{
+	struct pgsql_queue *q = pgsql_queue(e->c);
+
+	if (op_head(q) != OP_UNIT_OVER)
+		return;
+	op_pop(q);
+	op_skip(e, q, OP_UNIT_OVER);
 }
 
 /* A message of the server is complete. */
@@ -466,6 +499,7 @@ static __always_inline void pgsql_response(struct event *e, struct pgsql *m)
 
 	if (pgsql_is_aside(m->type))
 		return;
+	unit_passed(e);
 	slot = slot_head(e->c);
 	if (slot && !slot->x.first_ns && m->type != 'Z') /* which also ends what was skipped */
 		slot->x.first_ns = e->d->msg_ns;

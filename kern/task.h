@@ -8,7 +8,7 @@
 
 #include "kern/maps.h"
 
-enum { PF_IO_WORKER_ = 0x10, PF_KTHREAD_ = 0x200000, TS_COMPAT_ = 2 };
+enum { PF_IO_WORKER_ = 0x10, PF_KTHREAD_ = 0x200000, TS_COMPAT_ = 2, ENOSYS_ = 38 };
 
 /* The process id as the agent's own pid namespace numbers it: in a container, or in kind, that is
  * not the kernel's first namespace. 0: not visible from there. */
@@ -42,6 +42,12 @@ static __always_inline int task_is_compat(struct task_struct *t)
 {
 	return t->thread_info.status & TS_COMPAT_;
 }
+
+/* Has the system call not returned yet? Its result takes the place of what entry put there. */
+static __always_inline int call_is_running(const struct pt_regs *r)
+{
+	return (long)r->ax == -ENOSYS_;
+}
 #elif defined(__TARGET_ARCH_arm64)
 #define SYSCALL_NR(r) ((r)->syscallno)
 #define GOROUTINE(r) ((r)->regs[28])
@@ -50,6 +56,11 @@ enum { NR_WRITE = 64, NR_WRITEV = 66, NR_SENDTO = 206, NR_SENDMSG = 211, NR_PWRI
 static __always_inline int task_is_compat(struct task_struct *t)
 {
 	return t->thread_info.flags & (1 << 22); /* TIF_32BIT */
+}
+
+static __always_inline int call_is_running(const struct pt_regs *r)
+{
+	return r->regs[0] == r->orig_x0;
 }
 #endif
 
@@ -83,14 +94,15 @@ static __always_inline void chunk_pass(struct scratch *s, __u32 k)
 }
 
 /* Where the bytes lie that this system call has just received, or (on a socket without a hook before
- * the send) sent. */
+ * the send) sent. On its way out of a call a task may do so for io_uring: its buffers are others than
+ * those of the call that it comes from. */
 static __always_inline void chunk_done(struct scratch *s, __u32 len)
 {
 	struct pt_regs *r = task_regs(bpf_get_current_task_btf());
 	__u64 nr, arg;
 
 	chunk_clear(s);
-	if (!r)
+	if (!r || !call_is_running(r))
 		return;
 	nr = SYSCALL_NR(r);
 	arg = PT_REGS_PARM2_SYSCALL(r);

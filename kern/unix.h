@@ -30,7 +30,7 @@ static __always_inline void unix_identify(struct conn *c, struct sock *sk)
 }
 
 /* Is this the beginning of something that we could trace? Then the agent shall attach the other hook. */
-static __always_inline void unix_notice(__u32 len)
+static __always_inline void unix_notice(__u32 len, int preemptible)
 {
 	struct scratch *s;
 	__u8 b[HELD_MAX] = {};
@@ -38,7 +38,7 @@ static __always_inline void unix_notice(__u32 len)
 
 	if (unix_seen)
 		return;
-	s = scratch_claim();
+	s = scratch_claim(preemptible);
 	if (!s)
 		return;
 	chunk_done(s, len);

@@ -33,7 +33,7 @@ struct user_msghdr {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long r14, si, dx, orig_ax;
+	unsigned long r14, si, dx, ax, orig_ax;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
@@ -42,6 +42,7 @@ struct user_pt_regs {
 
 struct pt_regs {
 	__u64 regs[31];
+	__u64 orig_x0;
 	__s32 syscallno;
 };
 #endif
@@ -92,14 +93,23 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 
+struct sk_buff_head {
+	__u32 qlen;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct sk_buff_head sk_receive_queue;
 	__u16 sk_protocol, sk_type;
 	__u8 sk_shutdown;
 };
 
 struct unix_sock {
 	struct sock *peer;
+};
+
+struct inet_sock {
+	__be16 inet_sport;
 };
 
 struct inet_bind_bucket {

@@ -12,6 +12,7 @@ enum {
 	WINDOW_PAD = 48, /* held bytes in front (see feed.h) and the tail of a word scan */
 	SCAN = 32,       /* bytes looked at by one window_scan */
 	GLANCE = 24,     /* bytes that the word-wise short cuts need to see */
+	COPY = 32,       /* bytes that window_copy copies */
 };
 
 struct window {
@@ -23,10 +24,21 @@ struct window {
 	__u8 b[WINDOW + WINDOW_PAD];
 };
 
+/* A global function the verifier looks at once and by itself. A static one it follows at each call, and
+ * every number of rounds of the loop below would go on as a state of its own: Linux 7.2 then needs
+ * 852,000 of the 1,000,000 instructions that it grants a program, and 186,000 like this. */
+#ifdef __bpf__
+#define VERIFIED_ALONE __noinline
+#else
+#define VERIFIED_ALONE static __noinline
+#endif
+
 #ifdef __bpf__
 #define LOAD64(p) (*(const __u64 *)(p)) /* unaligned is fine where BPF's JIT runs */
+#define STORE64(p, v) (*(__u64 *)(p) = (v))
 #else
 #define LOAD64(p) ({ __u64 v_; __builtin_memcpy(&v_, (p), 8); v_; })
+#define STORE64(p, v) ({ __u64 w_ = (v); __builtin_memcpy((p), &w_, 8); })
 #endif
 
 #define EACH_BYTE(c) ((__u64)(__u8)(c) * 0x0101010101010101ull)
@@ -39,6 +51,16 @@ static __always_inline const __u8 *window_at(const struct window *w)
 static __always_inline int window_has(const struct window *w, __u32 n)
 {
 	return w->n - w->at >= n;
+}
+
+/* COPY bytes from `from` on, whether or not so many are wanted: cheaper than a helper's call. */
+static __always_inline void window_copy(void *to, const struct window *w, __u32 from)
+{
+	const __u8 *p = &w->b[from & (WINDOW - 1)];
+	__u32 k;
+
+	for (k = 0; k < COPY; k += 8)
+		STORE64((__u8 *)to + k, LOAD64(p + k));
 }
 
 static __always_inline __u8 window_byte(const struct window *w, __u32 i)
@@ -134,12 +156,12 @@ static __noinline __u32 window_find2(const struct window *w, __u8 c, __u8 d)
 enum { HASHED_MAX = 256 };
 
 /* A hash of the n <= HASHED_MAX bytes from `from` on; 0 for none or for more. */
-static __noinline __u64 window_hash(const struct window *w, __u32 from, __u32 n)
+VERIFIED_ALONE __u64 window_hash(const struct window *w, __u32 from, __u32 n)
 {
 	__u64 h = n;
 	__u32 k;
 
-	if (!n || n > HASHED_MAX)
+	if (!w || !n || n > HASHED_MAX) /* it may be called with anything, as far as the verifier knows */
 		return 0;
 	for (k = 0; k < HASHED_MAX; k += 8) {
 		__u64 v;

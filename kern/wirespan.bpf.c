@@ -67,7 +67,7 @@ static __always_inline struct conn *conn_get(struct sock *sk)
 /* --- the two verbs --- */
 
 static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg, __u32 most,
-				       struct proc *p, __u32 key)
+				       struct proc *p, __u32 key, int preemptible)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct conn *c = tp ? conn_get(sk) : NULL;
@@ -75,7 +75,7 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 
 	if (!c || c->flags & CONN_SILENT)
 		return;
-	e.s = scratch_claim();
+	e.s = scratch_claim(preemptible);
 	if (!e.s)
 		return;
 	e.d = &c->dir[TX];
@@ -89,14 +89,15 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 }
 
 /* A Unix-domain socket has taken n bytes. */
-static __always_inline void conn_sent(struct sock *sk, int n, struct proc *p, __u32 key)
+static __always_inline void conn_sent(struct sock *sk, int n, struct proc *p, __u32 key,
+				      int preemptible)
 {
 	struct conn *c = conn_get(sk);
 	struct event e = { .sk = sk, .c = c, .dir = TX };
 
 	if (!c || c->flags & CONN_SILENT)
 		return;
-	e.s = scratch_claim();
+	e.s = scratch_claim(preemptible);
 	if (!e.s)
 		return;
 	e.d = &c->dir[TX];
@@ -110,14 +111,15 @@ static __always_inline void conn_sent(struct sock *sk, int n, struct proc *p, __
 	scratch_release(e.s);
 }
 
-/* Sequence number of the first of the n bytes that were just read. A FIN takes a number too. */
-static __always_inline __u32 received_from(struct sock *sk, struct tcp_sock *tp, __u32 n)
+/* The program may have taken bytes in a way that no hook sees: by splice. */
+static __always_inline void conn_catch_up(struct event *e, struct tcp_sock *tp)
 {
-	__u32 end = tp->copied_seq;
+	__s32 k = received_upto(e->sk, tp) - e->d->pos;
 
-	if (sk->__sk_common.skc_flags & SOCK_DONE_ && end == tp->rcv_nxt)
-		end--;
-	return end - n;
+	if (!e->d->pos_known || k <= 0)
+		return;
+	conn_unseen(e, k);
+	e->d->pos += k;
 }
 
 /* End of stream. For a client, what has not been answered by now never will be. */
@@ -159,8 +161,11 @@ static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int 
 	struct conn *c = e->c;
 
 	if (n <= 0) {
-		if (sock_at_end(e->sk, tp)) /* not just a read of nothing */
-			conn_ended(e);
+		if (!sock_at_end(e->sk, tp)) /* just a read of nothing */
+			return;
+		if (tp)
+			conn_catch_up(e, tp);
+		conn_ended(e);
 		return;
 	}
 	if (tp)
@@ -174,12 +179,13 @@ static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int 
 		chunk_clear(e->s); /* thrown away, not copied */
 	else
 		chunk_done(e->s, n);
-	feed(e, tp ? received_from(e->sk, tp, n) : e->d->pos);
+	feed(e, tp ? received_upto(e->sk, tp) - n : e->d->pos);
 	if (c->role == ROLE_SERVER)
 		conn_follow(e);
 }
 
-static __always_inline void conn_received(struct sock *sk, int n, int flags, struct proc *p, __u32 key)
+static __always_inline void conn_received(struct sock *sk, int n, int flags, struct proc *p,
+					  __u32 key, int preemptible)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct conn *c = conn_get(sk);
@@ -192,7 +198,7 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 		return;
 	}
 	e.d = &c->dir[RX];
-	e.s = scratch_claim();
+	e.s = scratch_claim(preemptible);
 	if (e.s) {
 		e.s->proc = *p;
 		e.s->key = c->key = key;
@@ -215,13 +221,15 @@ enum {
 	SEND_ALL = 1 << 30,
 };
 
-static __always_inline int on_send(struct sock *sk, const struct msghdr *msg, __u32 most)
+/* preemptible: see scratch_claim. */
+static __always_inline int on_send(struct sock *sk, const struct msghdr *msg, __u32 most,
+				   int preemptible)
 {
 	__u32 key = current_key();
 	struct proc *p = proc_tracked(key);
 
 	if (p)
-		conn_sends(sk, msg, most, p, key);
+		conn_sends(sk, msg, most, p, key, preemptible);
 	return 0;
 }
 
@@ -238,7 +246,7 @@ static __always_inline int on_other(struct sock *sk, __u16 proto)
 	return 0;
 }
 
-static __always_inline int on_receive(struct sock *sk, int n, int flags)
+static __always_inline int on_receive(struct sock *sk, int n, int flags, int preemptible)
 {
 	__u16 family = sk->__sk_common.skc_family;
 	__u32 key = current_key();
@@ -252,34 +260,34 @@ static __always_inline int on_receive(struct sock *sk, int n, int flags)
 	if (!p)
 		return 0;
 	if (family == AF_UNIX_ && !unix_on) {
-		unix_notice(n);
+		unix_notice(n, preemptible);
 		return 0;
 	}
 	if (family != AF_UNIX_ && sk->sk_protocol != IPPROTO_TCP_)
 		return on_other(sk, sk->sk_protocol);
-	conn_received(sk, n, flags, p, key);
+	conn_received(sk, n, flags, p, key, preemptible);
 	return 0;
 }
 
 SEC("?tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(send_tp, const struct sock *sk, const struct msghdr *msg)
 {
-	return on_send((struct sock *)sk, msg, SEND_STEP);
+	return on_send((struct sock *)sk, msg, SEND_STEP, 0);
 }
 
 SEC("?fentry/tcp_sendmsg_locked")
 int BPF_PROG(send_fentry, struct sock *sk, struct msghdr *msg)
 {
-	return on_send(sk, msg, SEND_ALL);
+	return on_send(sk, msg, SEND_ALL, 1);
 }
 
 SEC("?tp_btf/sock_recv_length")
 int BPF_PROG(receive_tp, struct sock *sk, int ret, int flags)
 {
-	return on_receive(sk, ret, flags);
+	return on_receive(sk, ret, flags, 0);
 }
 
-static __always_inline int on_sent(struct sock *sk, int n)
+static __always_inline int on_sent(struct sock *sk, int n, int preemptible)
 {
 	__u32 key = current_key();
 	struct proc *p;
@@ -288,14 +296,14 @@ static __always_inline int on_sent(struct sock *sk, int n)
 		return 0;
 	p = proc_tracked(key);
 	if (p)
-		conn_sent(sk, n, p, key);
+		conn_sent(sk, n, p, key, preemptible);
 	return 0;
 }
 
 SEC("?tp_btf/sock_send_length")
 int BPF_PROG(send_unix_tp, struct sock *sk, int ret, int flags)
 {
-	return on_sent(sk, ret);
+	return on_sent(sk, ret, 0);
 }
 
 SEC("?fexit/unix_stream_sendmsg")
@@ -305,7 +313,7 @@ int BPF_PROG(send_unix_fexit, struct socket *sock, struct msghdr *msg, size_t le
 
 	if (bpf_get_func_ret(ctx, &ret) || !sock->sk)
 		return 0;
-	return on_sent(sock->sk, (int)ret);
+	return on_sent(sock->sk, (int)ret, 1);
 }
 
 SEC("?fexit/unix_stream_recvmsg")
@@ -315,7 +323,7 @@ int BPF_PROG(receive_unix_fexit, struct socket *sock, struct msghdr *msg, size_t
 
 	if (bpf_get_func_ret(ctx, &ret) || !sock->sk)
 		return 0;
-	return on_receive(sock->sk, (int)ret, flags);
+	return on_receive(sock->sk, (int)ret, flags, 1);
 }
 
 /* Nothing behind flags is named: 7.2 dropped an argument. */
@@ -326,7 +334,7 @@ int BPF_PROG(receive_fexit, struct sock *sk, struct msghdr *msg, size_t len, int
 
 	if (bpf_get_func_ret(ctx, &ret))
 		return 0;
-	return on_receive(sk, (int)ret, flags);
+	return on_receive(sk, (int)ret, flags, 1);
 }
 
 /* --- the life of sockets --- */
@@ -344,7 +352,7 @@ static __always_inline void conn_opening(struct sock *sk)
 		return;
 	c->flags |= CONN_OPENER;
 	c->flags &= ~CONN_GUESSED;
-	s = scratch_claim();
+	s = scratch_claim(0);
 	if (!s)
 		return;
 	s->proc = *p;
@@ -360,6 +368,45 @@ static __always_inline void conn_opening(struct sock *sk)
 	scratch_release(s);
 }
 
+/* Both ends have said all, and the program may still read what it has not: its reads will tell. */
+static __always_inline int conn_is_unread(struct sock *sk, int old)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+
+	if (old != BPF_TCP_FIN_WAIT2 && old != BPF_TCP_CLOSING && old != BPF_TCP_LAST_ACK)
+		return 0;
+	if ((sk->__sk_common.skc_flags & (SOCK_DEAD_ | SOCK_DONE_)) != SOCK_DONE_)
+		return 0;
+	return tp && tp->copied_seq != tp->rcv_nxt;
+}
+
+/* The end of a client's connection, unless a read is in here that will see to it. */
+static __always_inline void conn_read_last(struct event *e)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(e->sk);
+	struct dir_state *d = &e->c->dir[RX];
+
+	if (!tp || __sync_val_compare_and_swap(&d->busy, 0, 1))
+		return;
+	e->d = d;
+	e->dir = RX;
+	conn_catch_up(e, tp);
+	__sync_lock_test_and_set(&d->busy, 0);
+}
+
+/* Nothing more will be sent, or (closed) read either. */
+static __always_inline void conn_finish(struct event *e, int closed)
+{
+	struct conn *c = e->c;
+
+	if (c->proto == PROTO_HTTP1 && c->role == ROLE_SERVER)
+		http1_ended(e, &c->dir[TX].http);
+	if (c->role == ROLE_CLIENT && closed)
+		conn_read_last(e);
+	if (c->role == ROLE_SERVER || closed)
+		queue_abort(e);
+}
+
 /* The socket is closing. May run in softirq, so in a scratch slot of its own. */
 static __always_inline void conn_closing(struct sock *sk, struct conn *c, int closed)
 {
@@ -367,13 +414,9 @@ static __always_inline void conn_closing(struct sock *sk, struct conn *c, int cl
 	__u32 key = c->key;
 	struct proc *p;
 
-	if (closed) {
-		link_leave(c);
-		slot_forget(c);
-	}
 	if (conn_is_idle(c))
 		return;
-	e.s = scratch_claim();
+	e.s = scratch_claim(0);
 	if (!e.s)
 		return;
 	p = bpf_map_lookup_elem(&procs, &key);
@@ -381,12 +424,22 @@ static __always_inline void conn_closing(struct sock *sk, struct conn *c, int cl
 		e.s->proc = *p;
 		e.s->key = key;
 		e.s->now = bpf_ktime_get_boot_ns();
-		if (c->proto == PROTO_HTTP1 && c->role == ROLE_SERVER)
-			http1_ended(&e, &c->dir[TX].http);
-		if (closed)
-			queue_abort(&e);
+		conn_finish(&e, closed);
 	}
 	scratch_release(e.s);
+}
+
+static __always_inline void conn_changes(struct sock *sk, int old, int state)
+{
+	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
+
+	if (!c)
+		return;
+	if (state == BPF_TCP_CLOSE) {
+		link_leave(c);
+		slot_forget(c);
+	}
+	conn_closing(sk, c, state == BPF_TCP_CLOSE && !conn_is_unread(sk, old));
 }
 
 static __always_inline void proc_listens(struct sock *sk);
@@ -394,8 +447,6 @@ static __always_inline void proc_listens(struct sock *sk);
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(sock_state, struct sock *sk, int old, int state)
 {
-	struct conn *c;
-
 	if (sk->sk_protocol != IPPROTO_TCP_ && sk->sk_protocol != IPPROTO_MPTCP_)
 		return 0;
 	if (state == BPF_TCP_SYN_SENT && sk->sk_protocol == IPPROTO_TCP_) {
@@ -403,9 +454,7 @@ int BPF_PROG(sock_state, struct sock *sk, int old, int state)
 	} else if (state == BPF_TCP_LISTEN) {
 		proc_listens(sk);
 	} else if (state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_LAST_ACK || state == BPF_TCP_CLOSE) {
-		c = bpf_sk_storage_get(&conns, sk, 0, 0);
-		if (c)
-			conn_closing(sk, c, state == BPF_TCP_CLOSE);
+		conn_changes(sk, old, state);
 	}
 	return 0;
 }
