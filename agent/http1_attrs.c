@@ -221,10 +221,20 @@ static struct str name_of(const struct build *bd)
 	return (struct str){name, method.len + 1 + h->route.len};
 }
 
+/* Without the blanks behind a header's value. */
+static struct str trimmed(struct str s)
+{
+	while (s.len && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t'))
+		s.len--;
+	return s;
+}
+
 static void prepare(struct build *bd)
 {
 	struct http *h = &bd->http;
 
+	bd->text[TEXT_HOST] = trimmed(bd->text[TEXT_HOST]);
+	bd->text[TEXT_AGENT] = trimmed(bd->text[TEXT_AGENT]);
 	h->method = method_of(bd->text[TEXT_METHOD]);
 	target_split(h, bd->text[TEXT_TARGET], bd->text[TEXT_HOST]);
 	if (bd->b->conf->redact_query)

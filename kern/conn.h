@@ -81,6 +81,10 @@ enum pgsql_op {
 	OP_UNIT_OVER, /* a unit ended without an Execute */
 };
 
+/* Was a slot opened by Parse, Bind or Describe that waits for Execute or Sync, and is it known which
+ * statement it is about? */
+enum pgsql_unit { UNIT_NONE, UNIT_OPEN, UNIT_ABOUT };
+
 enum pgsql_full { FULL_NOT, FULL_IN_BATCH, FULL_BETWEEN };
 
 struct pgsql_queue {
@@ -88,7 +92,7 @@ struct pgsql_queue {
 	__u32 ops_head, ops_tail;
 	__u32 stmt_last; /* numbers handed out to unnamed statements and simple queries */
 	__u32 stmt_now;  /* the number of the text that is being sent */
-	__u8 unit_open;  /* a slot was opened by Parse, Bind or Describe and waits for Execute or Sync */
+	__u8 unit_open;  /* enum pgsql_unit */
 	__u8 unit_dead;  /* consumer: the slot of this unit has been answered by an error */
 	__u8 full;       /* enum pgsql_full: ops are not noted until all that is under way is answered */
 	__u8 synced;     /* consumer: ReadyForQuery found what it answers */
@@ -99,6 +103,8 @@ struct pgsql_queue {
 	__u32 pad2;
 	__u64 unnamed;   /* statement that the unnamed one is now */
 	__u64 bound;     /* statement of the unnamed portal */
+	__u64 unit_name; /* of the statement that the unit is about … */
+	__u64 unit_portal; /* … and of the portal that it has bound */
 	__u64 portal[PORTALS_MAX], portal_stmt[PORTALS_MAX];
 	__u64 text_hash[TEXTS_MAX];
 	__u32 text_stmt[TEXTS_MAX];
@@ -145,6 +151,7 @@ struct conn {
 	__u8 proto, role, flags; /* enum protocol, rec_role, conn_flags */
 	__u8 pad[3];
 	__u64 id_state; /* of the generator of span ids */
+	__u64 heads;    /* requests without a slot, by serial: is it HEAD? Then its answer has no body */
 	struct dir_state dir[2];
 	struct slot front;
 	__u64 born_trace[2], born_span; /* the context in which connect() was called */

@@ -108,22 +108,26 @@ static __always_inline int isn_read(struct tcp_sock *tp, __u32 *own, __u32 *peer
 	return -1;
 }
 
-/* Gives the connection its name. The opener's own number is one less than what its peer sees. */
-static __always_inline int conn_identify(struct conn *c, struct tcp_sock *tp)
+/* The connection's name, 0 when it does not hold still. The opener's own number is one less than what
+ * its peer sees. */
+static __always_inline __u64 conn_name(const struct conn *c, struct tcp_sock *tp)
 {
 	__u32 own, peer;
 
+	if (isn_read(tp, &own, &peer))
+		return 0;
+	return c->flags & CONN_OPENER ? (__u64)(own + 1) << 32 | peer : (__u64)peer << 32 | own;
+}
+
+static __always_inline int conn_identify(struct conn *c, struct tcp_sock *tp)
+{
 	if (c->isn)
 		return 0;
-	if (isn_read(tp, &own, &peer)) {
-		lost(LOST_IDENTITY);
-		return -1;
-	}
-	if (c->flags & CONN_OPENER)
-		c->isn = (__u64)(own + 1) << 32 | peer;
-	else
-		c->isn = (__u64)peer << 32 | own;
-	return 0;
+	c->isn = conn_name(c, tp);
+	if (c->isn)
+		return 0;
+	lost(LOST_IDENTITY);
+	return -1;
 }
 
 /* --- same-node links --- */
@@ -272,9 +276,25 @@ static __always_inline void parent_is_none(struct conn *c, struct exchange *x)
 }
 
 /* m: the request's head, or NULL where the protocol has none. */
+/* A reader that is not under the socket's lock may see one of a pair's two stores and not the other for
+ * as long as a cache line takes to come, which looks as if it held still. By now both are there. */
+static __noinline int link_take_again(struct event *e, struct exchange *x)
+{
+	struct tcp_sock *tp = e->c->flags & CONN_UNIX ? NULL : bpf_skc_to_tcp_sock(e->sk);
+	__u64 before = e->c->isn, now = tp ? conn_name(e->c, tp) : 0;
+
+	if (!now || now == before)
+		return 0;
+	e->c->isn = now;
+	if (link_take(e->c, x))
+		return 1;
+	e->c->isn = before;
+	return 0;
+}
+
 static __always_inline void server_parent(struct event *e, struct exchange *x, const struct http1 *m)
 {
-	if (link_take(e->c, x))
+	if (link_take(e->c, x) || link_take_again(e, x))
 		return;
 	if (m && (m->flags & H1_HAS_PARENT))
 		parent_is_header(x, m);

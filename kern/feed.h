@@ -50,6 +50,7 @@ static __noinline int conn_unseen(struct event *e, __u64 k)
 		return 0;
 	if (e->c->proto == PROTO_UNKNOWN) {
 		d->held_len = 0;
+		sniff_failed(e);
 		return 0;
 	}
 	skip = conn_skippable(e);

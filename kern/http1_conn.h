@@ -134,6 +134,14 @@ static __noinline int path_ignored(const struct slot *slot)
 	return n < IGNORED_PATH_MAX && bpf_map_lookup_elem(&ignored, &k);
 }
 
+/* A request for which there was no room; most of them at once that are told apart: 64. */
+static __always_inline void http1_head_note(struct conn *c, int is_head)
+{
+	__u64 bit = 1ull << (c->tail & 63);
+
+	c->heads = is_head ? c->heads | bit : c->heads & ~bit;
+}
+
 static __always_inline void http1_request_head(struct event *e, struct http1 *m)
 {
 	struct slot *slot = slot_find(e->c, e->c->tail);
@@ -147,6 +155,8 @@ static __always_inline void http1_request_head(struct event *e, struct http1 *m)
 		if (m->flags & H1_IS_CONNECT)
 			slot->x.flags |= EX_CONNECT;
 		exchange_open(e, &slot->x, m);
+	} else {
+		http1_head_note(e->c, m->flags & H1_IS_HEAD);
 	}
 	e->c->tail++;
 	if (http1_body_begin(m, 0, 0) == H1_MSG_END)
@@ -164,7 +174,7 @@ static __always_inline void http1_tunnel(struct conn *c)
 static __always_inline void http1_response_head(struct event *e, struct http1 *m)
 {
 	struct slot *slot = slot_head(e->c);
-	__u16 flags = slot ? slot->x.flags : 0;
+	__u16 flags = slot ? slot->x.flags : e->c->heads >> (e->c->head & 63) & 1 ? EX_HEAD : 0;
 	int mark = http1_body_begin(m, flags & EX_HEAD, flags & EX_CONNECT);
 
 	if (slot)

@@ -63,6 +63,7 @@ enum { PGSQL_LENGTH_MAX = 1 << 30 }; /* 1 GiB is PostgreSQL's own limit */
 
 #define NAME_HASH_START 0xcbf29ce484222325ull
 #define NAME_HASHED (1ull << 63) /* told apart from statement numbers */
+#define NAME_NONE 1ull /* what no name hashes to */
 
 static __always_inline __u64 name_hash_byte(__u64 h, __u8 c)
 {

@@ -97,7 +97,7 @@ static __always_inline void unit_begin(struct event *e)
 	struct dir_state *d = e->d;
 	struct slot *slot;
 
-	pgsql_queue(c)->unit_open = 1;
+	pgsql_queue(c)->unit_open = UNIT_OPEN;
 	if (pgsql_queue(c)->full) {
 		lost(LOST_QUEUE_FULL);
 		return;
@@ -127,18 +127,27 @@ static __always_inline void unit_stmt(struct conn *c, __u64 stmt)
 		slot->x.stmt = stmt;
 }
 
-/* The message is about this statement. A unit that was about another one until now is not executed
- * (several are prepared in a row); a new one begins, so that each may be refused by itself. */
-static __noinline int unit_about(struct event *e, __u64 stmt)
+/* What the unit was about is not executed; the message that has just ended begins another one. */
+static __noinline int unit_next(struct event *e)
 {
-	struct slot *slot = unit_slot(e->c);
-
-	if (slot && slot->x.stmt && stmt && slot->x.stmt != stmt) {
-		op_push(e->c, OP_UNIT_OVER);
-		unit_begin(e);
-	}
-	unit_stmt(e->c, stmt);
+	op_push(e->c, OP_UNIT_OVER);
+	unit_begin(e);
 	return 0;
+}
+
+/* The message is about the statement of this name (is_new: which it makes). Several may be prepared in a
+ * row: each is a unit, so that each may be refused by itself. Names are the same at both ends, however
+ * the stream is cut; numbers are not. */
+static __always_inline void unit_about(struct event *e, __u64 name, int is_new)
+{
+	struct pgsql_queue *q = pgsql_queue(e->c);
+
+	if (q->unit_open == UNIT_ABOUT && (is_new || q->unit_name != name))
+		unit_next(e);
+	if (q->unit_open == UNIT_OPEN)
+		q->unit_portal = NAME_NONE;
+	q->unit_open = UNIT_ABOUT;
+	q->unit_name = name;
 }
 
 static __always_inline void stmt_number(struct pgsql_queue *q)
@@ -256,7 +265,8 @@ static __always_inline void pgsql_parsed(struct event *e, struct pgsql *m)
 
 	if (!m->names[0])
 		q->unnamed = stmt;
-	unit_about(e, stmt);
+	unit_about(e, m->names[0], 1);
+	unit_stmt(e->c, stmt);
 	op_push(e->c, OP_PARSE);
 }
 
@@ -266,20 +276,28 @@ static __always_inline void pgsql_bound(struct event *e, struct pgsql *m)
 	__u64 stmt = stmt_of(q, m->names[1]);
 
 	portal_bind(q, m->names[0], stmt);
-	unit_about(e, stmt);
+	unit_about(e, m->names[1], 0);
+	q->unit_portal = m->names[0];
+	unit_stmt(e->c, stmt);
 	op_push(e->c, OP_BIND);
 }
 
 static __always_inline void pgsql_described(struct event *e, struct pgsql *m)
 {
-	if (m->field) /* a statement, not a portal */
-		unit_about(e, stmt_of(pgsql_queue(e->c), m->names[0]));
+	if (m->field) { /* a statement, not a portal */
+		unit_about(e, m->names[0], 0);
+		unit_stmt(e->c, stmt_of(pgsql_queue(e->c), m->names[0]));
+	}
 	op_push(e->c, OP_DESCRIBE);
 }
 
 static __always_inline void pgsql_executes(struct event *e, struct pgsql *m)
 {
-	unit_about(e, portal_stmt(pgsql_queue(e->c), m->names[0]));
+	struct pgsql_queue *q = pgsql_queue(e->c);
+
+	if (q->unit_open == UNIT_ABOUT && q->unit_portal != m->names[0])
+		unit_next(e);
+	unit_stmt(e->c, portal_stmt(q, m->names[0]));
 	unit_end(e->c, PG_EXECUTE);
 	op_push(e->c, OP_EXECUTE);
 }

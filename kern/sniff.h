@@ -111,7 +111,7 @@ static __always_inline void conn_start(struct event *e, __u8 proto, int what)
 
 /* The direction turns again and again and never brings a request: it is none of ours. The pieces of
  * one long message count little, since we may have come in the middle of it. */
-static __always_inline void sniff_failed(struct event *e)
+static __noinline int sniff_failed(struct event *e)
 {
 	struct conn *c = e->c;
 	__u8 sent = e->dir == TX ? CONN_SNIFFED_TX : 0;
@@ -120,6 +120,7 @@ static __always_inline void sniff_failed(struct event *e)
 	c->flags = (c->flags & ~CONN_SNIFFED_TX) | sent;
 	if (c->sniffs >= SNIFF_MAX)
 		undecoded(c, UNDECODED_UNKNOWN);
+	return 0;
 }
 
 /* Looks at a window of a connection that is not understood (yet). */

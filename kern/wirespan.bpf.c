@@ -66,6 +66,26 @@ static __always_inline struct conn *conn_get(struct sock *sk)
 
 /* --- the two verbs --- */
 
+/* Before a send: what the program has taken by splice meanwhile belongs to what came before. Only bytes
+ * that no parser need see: the hook of a read that is under way may still bring them. */
+static __always_inline void conn_taken(const struct event *e, struct tcp_sock *tp)
+{
+	struct event rx = { .sk = e->sk, .c = e->c, .d = &e->c->dir[RX], .s = e->s, .dir = RX };
+	struct dir_state *d = rx.d;
+	__s32 k;
+
+	if (tp->copied_seq == d->pos || !d->pos_known || e->c->proto == PROTO_UNKNOWN)
+		return;
+	if (__sync_val_compare_and_swap(&d->busy, 0, 1))
+		return;
+	k = received_upto(e->sk, tp) - d->pos;
+	if (k > 0 && (__u32)k <= conn_skippable(&rx)) {
+		conn_unseen(&rx, k);
+		d->pos += k;
+	}
+	__sync_lock_test_and_set(&d->busy, 0);
+}
+
 static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg, __u32 most,
 				       struct proc *p, __u32 key, int preemptible)
 {
@@ -83,6 +103,7 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 	e.s->key = c->key = key;
 	e.s->now = bpf_ktime_get_boot_ns();
 	conn_identify(c, tp);
+	conn_taken(&e, tp);
 	chunk_sending(e.s, msg, most);
 	feed(&e, tp->write_seq);
 	scratch_release(e.s);

@@ -18,6 +18,11 @@ THREADS = 2
 RUN_SECONDS = 300
 
 
+def scaled(cnt):
+    """A load as this machine can bear it; even, for wrk's two threads."""
+    return max(cnt // wait.SLOW // THREADS * THREADS, THREADS)
+
+
 def sequential(stack, prefix, cnt):
     """cnt requests over one connection; nginx's log of them."""
     since, conn = stack.log_size(), stack.connect()

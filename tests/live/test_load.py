@@ -15,7 +15,7 @@ import pytest
 import load
 from tempo import CHAIN, by_hop, chain_faults
 
-SEQUENTIAL, BY_WRK, BY_ID = 2000, 20000, 4000
+SEQUENTIAL, BY_WRK, BY_ID = (load.scaled(cnt) for cnt in (2000, 20000, 4000))
 MIB = 1 << 20
 
 

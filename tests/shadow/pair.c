@@ -285,16 +285,19 @@ static void call_is(void *copy, struct user_msghdr *h, size_t len, enum pair_how
 	struct pt_regs *r = &shadow_task->regs;
 
 	*r = (struct pt_regs){.r14 = r->r14,
+			      .ax = -ENOSYS,
 			      .orig_ax = sends ? NR_WRITE : NR_READ,
 			      .si = (unsigned long)copy,
 			      .dx = len};
 	if (form == FORM_VECTOR)
 		*r = (struct pt_regs){.r14 = r->r14,
+				      .ax = -ENOSYS,
 				      .orig_ax = sends ? NR_WRITEV : NR_READV,
 				      .si = (unsigned long)h->msg_iov,
 				      .dx = h->msg_iovlen};
 	if (form == FORM_RETRY)
 		*r = (struct pt_regs){.r14 = r->r14,
+				      .ax = -ENOSYS,
 				      .orig_ax = sends ? NR_SENDMSG : NR_RECVMSG,
 				      .si = (unsigned long)h};
 	if (how == HOW_OPAQUE || how == HOW_MISSED)

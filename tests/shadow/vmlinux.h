@@ -16,7 +16,7 @@
 #endif
 
 struct pt_regs {
-	unsigned long orig_ax, r14, si, dx;
+	unsigned long orig_ax, ax, r14, si, dx;
 };
 
 struct ns_common {
@@ -65,8 +65,13 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 
+struct sk_buff_head {
+	__u32 qlen;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct sk_buff_head sk_receive_queue;
 	__u16 sk_protocol, sk_type;
 	__u8 sk_shutdown;
 };
@@ -75,12 +80,20 @@ struct unix_sock {
 	struct sock *peer;
 };
 
+struct inet_sock {
+	struct sock sk;
+	__be16 inet_sport;
+};
+
 struct inet_bind_bucket {
 	signed char fastreuse;
 };
 
 struct inet_connection_sock {
-	struct sock sk;
+	union {
+		struct sock sk;
+		struct inet_sock inet;
+	};
 	struct inet_bind_bucket *icsk_bind_hash;
 };
 

@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* http.c - writes the script of an HTTP/1.x connection: exchanges, how deep they are pipelined, and
+ * the truth about each. Message bodies are framed in http_body.c. All that is written is legal by RFC
+ * 9110 and 9112, or is what they tell a recipient to accept (bare line feeds, folded headers, equal
+ * Content-Lengths twice, an empty line before a request). */
+#include "http.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEPTH = 16, EXCHANGES_MAX = 40, TARGET_SEEN = 256, TEXT_SEEN = 448 };
+
+/* --- the request --- */
+
+static const char *method_make(struct rng *r, bool first)
+{
+	static const char *const common[] = { "GET", "GET", "GET", "POST", "POST", "PUT", "DELETE",
+					      "HEAD", "OPTIONS", "PATCH", "TRACE" };
+	static const char *const plain[] = { "PROPFIND", "MOVE", "LOCK", "MKCOL", "REPORT", "ACL" };
+	static const char *const odd[] = { "M-SEARCH", "VERSION-CONTROL", "MKREDIRECTREF", "get",
+					   "X", "!#$%&'*+-.^_`|~09" };
+
+	if (rng_chance(r, 90))
+		return RNG_PICK(r, common);
+	return first || rng_chance(r, 60) ? RNG_PICK(r, plain) : RNG_PICK(r, odd);
+}
+
+static void word_put(struct text *t, struct rng *r, uint32_t len)
+{
+	static const char of[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+
+	for (; len; len--)
+		text_put(t, &of[rng_below(r, sizeof(of) - 1)], 1);
+}
+
+static void query_put(struct text *t, struct rng *r)
+{
+	while (rng_chance(r, 40)) {
+		text_str(t, "&");
+		word_put(t, r, rng_between(r, 1, 8));
+		text_str(t, "=");
+		word_put(t, r, rng_below(r, 12));
+		if (rng_chance(r, 10))
+			text_str(t, "%20?/:@!$'()*,;");
+	}
+}
+
+static void target_make(struct maker *m, struct exchange *x)
+{
+	struct rng *r = &m->s->rng;
+
+	if (x->kind == KIND_TUNNEL) {
+		text_fmt(&x->target, "g%s.example:%u", x->id, rng_between(r, 1, 65535));
+		return;
+	}
+	if (!strcmp(x->method, "OPTIONS") && rng_chance(r, 30)) {
+		text_str(&x->target, "*");
+		return;
+	}
+	if (rng_chance(r, 8))
+		text_fmt(&x->target, "http://h%u.example:%u", rng_below(r, 9), rng_between(r, 1, 65535));
+	text_fmt(&x->target, "/x/%u/%u", m->s->conn, x->n);
+	if (rng_chance(r, 50)) {
+		text_str(&x->target, "/");
+		word_put(&x->target, r, rng_below(r, 30));
+	}
+	text_fmt(&x->target, "?g=%s", x->id);
+	query_put(&x->target, r);
+	if (rng_chance(r, 3)) {
+		text_str(&x->target, "&long=");
+		word_put(&x->target, r, rng_between(r, 100, 6000));
+	}
+}
+
+/* A random header's name; those that begin like one that matters are the interesting ones. */
+static void name_put(struct text *t, struct rng *r)
+{
+	static const char *const known[] = {
+		"Accept", "accept-encoding", "Cookie", "X-Request-Id", "Cache-Control", "content-type",
+		"Content-Encoding", "TE", "Trailer", "Hos", "Hosts", "H", "Content-Lengt",
+		"Content-Length-X", "Transfer-Encodin", "Transfer-Encoding-2", "X-Content-Length",
+		"User-Agen", "User-Agents", "traceparen", "traceparents", "tracestate", "U", "C", "T",
+	};
+
+	if (rng_chance(r, 70)) {
+		text_str(t, RNG_PICK(r, known));
+		return;
+	}
+	text_str(t, rng_chance(r, 50) ? "X-" : "t_");
+	word_put(t, r, rng_between(r, 1, 40));
+}
+
+static void value_put(struct text *t, struct rng *r)
+{
+	static const char *const sly[] = { "Content-Length: 7", "chunked", "host: evil", "a:b:c", "",
+					   "GET / HTTP/1.1", "\"quoted \\\" text\"", "HTTP/1.1 200 OK" };
+
+	if (rng_chance(r, 25))
+		text_str(t, RNG_PICK(r, sly));
+	else
+		word_put(t, r, rng_below(r, rng_chance(r, 5) ? 900 : 40));
+}
+
+static void blank_put(struct text *t, struct rng *r)
+{
+	static const char *const some[] = { " ", " ", " ", " ", "", "", "\t", "  ", " \t ",
+					    "                          " };
+
+	text_str(t, RNG_PICK(r, some));
+}
+
+static void case_put(struct text *t, struct rng *r, const char *name)
+{
+	uint32_t how = rng_below(r, 4);
+
+	for (; *name; name++) {
+		char c = *name;
+		bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+
+		if (letter && (how == 1 || (how == 3 && rng_chance(r, 50))))
+			c ^= 0x20;
+		text_put(t, &c, 1);
+	}
+}
+
+static void line_end(struct maker *m)
+{
+	text_str(&m->to->bytes, m->bare_lf && rng_chance(&m->s->rng, 80) ? "\n" : "\r\n");
+}
+
+void header_put(struct maker *m, const char *name, const char *value)
+{
+	struct rng *r = &m->s->rng;
+	struct text *t = &m->to->bytes;
+
+	case_put(t, r, name);
+	text_str(t, ":");
+	blank_put(t, r);
+	text_str(t, value);
+	if (rng_chance(r, 10))
+		blank_put(t, r);
+	line_end(m);
+}
+
+static void header_random(struct maker *m)
+{
+	struct rng *r = &m->s->rng;
+	struct text *t = &m->to->bytes;
+
+	name_put(t, r);
+	text_str(t, ":");
+	blank_put(t, r);
+	value_put(t, r);
+	line_end(m);
+	if (!rng_chance(r, 1))
+		return;
+	text_str(t, rng_chance(r, 50) ? " " : "\t"); /* folded */
+	text_str(t, rng_chance(r, 50) ? "content-length: 5" : "more of it");
+	line_end(m);
+}
+
+static uint32_t header_cnt(struct rng *r)
+{
+	uint32_t kind = rng_below(r, 200);
+
+	return kind == 0 ? 200 : kind < 20 ? rng_between(r, 10, 60) : rng_below(r, 8);
+}
+
+/* The headers that matter, in any order, with others between them. */
+static void headers_put(struct maker *m, struct field *fields, uint32_t cnt)
+{
+	uint32_t others = header_cnt(&m->s->rng), i;
+
+	while (cnt || others) {
+		i = rng_below(&m->s->rng, cnt + others);
+		if (i >= cnt) {
+			others--;
+			header_random(m);
+			continue;
+		}
+		header_put(m, fields[i].name, fields[i].value);
+		fields[i] = fields[--cnt];
+	}
+	line_end(m);
+}
+
+static void parent_make(struct exchange *x, struct rng *r)
+{
+	unsigned long long hi = rng_next(r), lo = rng_next(r), span = rng_next(r);
+
+	snprintf(x->trace, sizeof(x->trace), "%016llx%016llx", hi, lo);
+	snprintf(x->parent, sizeof(x->parent), "%016llx", span);
+	snprintf(x->traceparent, sizeof(x->traceparent), "00-%s-%s-0%u", x->trace, x->parent,
+		 rng_below(r, 2));
+}
+
+static void request_fields(struct maker *m, struct exchange *x, struct field *f, uint32_t *cnt)
+{
+	struct rng *r = &m->s->rng;
+
+	if (x->minor || rng_chance(r, 60)) {
+		if (x->kind == KIND_TUNNEL)
+			text_str(&x->host, x->target.p);
+		else if (rng_chance(r, 97))
+			text_fmt(&x->host, "h%u.example", rng_below(r, 1000));
+		if (x->host.len && x->kind != KIND_TUNNEL && rng_chance(r, 30))
+			text_fmt(&x->host, ":%u", rng_between(r, 1, 65535));
+		f[(*cnt)++] = (struct field){ "Host", x->host.len ? x->host.p : "" };
+	}
+	if (x->target.p[0] != '/' || rng_chance(r, 60)) {
+		text_fmt(&x->agent, "gen/1 (g=%s)", x->id);
+		if (rng_chance(r, 3))
+			word_put(&x->agent, r, rng_below(r, 600));
+		f[(*cnt)++] = (struct field){ "User-Agent", x->agent.p };
+	}
+	if (rng_chance(r, 10)) {
+		parent_make(x, r);
+		f[(*cnt)++] = (struct field){ "traceparent", x->traceparent };
+	}
+	if (x->kind == KIND_CONTINUE)
+		f[(*cnt)++] = (struct field){ "Expect", "100-continue" };
+	if (x->kind == KIND_UPGRADE)
+		f[(*cnt)++] = (struct field){ "Upgrade", "websocket" };
+	if (rng_chance(r, 30))
+		f[(*cnt)++] = (struct field){ "Connection", "keep-alive" };
+	body_fields(m, &x->req, f, cnt);
+}
+
+static void request_put(struct maker *m, struct exchange *x)
+{
+	struct rng *r = &m->s->rng;
+	struct flow *f = &m->s->flow[CLIENT];
+	struct field fields[FIELDS_MAX];
+	uint32_t cnt = 0;
+
+	m->to = f;
+	m->bare_lf = rng_chance(r, 2);
+	x->req_at = flow_at(f);
+	if (x->n && rng_chance(r, 2))
+		text_str(&f->bytes, "\r\n");
+	flow_mark(f);
+	target_make(m, x);
+	text_fmt(&f->bytes, "%s ", x->method);
+	text_str(&f->bytes, x->target.p);
+	text_fmt(&f->bytes, " HTTP/1.%u", x->minor);
+	line_end(m);
+	request_fields(m, x, fields, &cnt);
+	headers_put(m, fields, cnt);
+	flow_head(f, x->req_at);
+	x->req_head = flow_at(f);
+	body_put(m, &x->req);
+	x->req_end = flow_at(f);
+}
+
+/* --- the response --- */
+
+static void status_line(struct maker *m, int status)
+{
+	static const char *const reasons[] = { " OK", " ", "", " Not Quite", " HTTP/1.1 404", " a: b" };
+
+	flow_mark(m->to);
+	text_fmt(&m->to->bytes, "HTTP/1.%u %d%s", rng_chance(&m->s->rng, 90), status,
+		 RNG_PICK(&m->s->rng, reasons));
+	line_end(m);
+}
+
+static void interim_put(struct maker *m, int status)
+{
+	uint32_t from = flow_at(m->to);
+
+	status_line(m, status);
+	headers_put(m, NULL, 0);
+	flow_head(m->to, from);
+}
+
+static void response_put(struct maker *m, struct exchange *x)
+{
+	static const int interim[] = { 100, 102, 103 };
+	struct rng *r = &m->s->rng;
+	struct flow *f = &m->s->flow[SERVER];
+	struct field fields[FIELDS_MAX];
+	uint32_t cnt = 0, from;
+
+	m->to = f;
+	m->bare_lf = rng_chance(r, 2);
+	x->resp_at = flow_at(f);
+	if (x->kind == KIND_CONTINUE)
+		interim_put(m, 100);
+	x->interim_end = flow_at(f);
+	while (x->minor && rng_chance(r, 6))
+		interim_put(m, RNG_PICK(r, interim));
+	from = flow_at(f);
+	status_line(m, x->status);
+	body_fields(m, &x->resp, fields, &cnt);
+	headers_put(m, fields, cnt);
+	flow_head(f, from);
+	x->resp_head = flow_at(f);
+	body_put(m, &x->resp);
+	x->resp_end = flow_at(f);
+}
+
+/* --- what an exchange is --- */
+
+static int status_make(struct rng *r)
+{
+	static const int some[] = { 200, 200, 200, 201, 202, 203, 206, 204, 304, 301, 302, 307, 400,
+				    401, 403, 404, 409, 416, 418, 429, 500, 502, 503, 504, 599 };
+
+	return rng_chance(r, 40) ? 200 : RNG_PICK(r, some);
+}
+
+static bool method_has_body(const char *method)
+{
+	return !strcmp(method, "POST") || !strcmp(method, "PUT") || !strcmp(method, "PATCH") ||
+	       !strcmp(method, "PROPFIND");
+}
+
+static void request_plan(struct maker *m, struct exchange *x)
+{
+	struct rng *r = &m->s->rng;
+
+	body_plan(&x->req, r, x->minor);
+	if (!rng_chance(r, method_has_body(x->method) ? 90 : 5))
+		x->req.framing = FRAME_NONE;
+	if (x->req.framing == FRAME_NONE)
+		x->req.size = 0;
+}
+
+static void response_plan(struct maker *m, struct exchange *x, bool last)
+{
+	struct rng *r = &m->s->rng;
+
+	x->status = status_make(r);
+	body_plan(&x->resp, r, x->minor);
+	if (last && rng_chance(r, 30))
+		x->resp.framing = FRAME_CLOSE;
+	x->resp.unsent = !strcmp(x->method, "HEAD") || x->status == 304 || x->status == 204;
+	if (x->status == 204)
+		x->resp.framing = FRAME_NONE;
+}
+
+/* What makes this exchange unlike others, where it can. */
+static void kind_plan(struct maker *m, struct exchange *x)
+{
+	struct rng *r = &m->s->rng;
+	uint32_t dice = rng_below(r, 100);
+
+	if (x->req.size < 2)
+		return;
+	if (dice < 8 && x->minor)
+		x->kind = KIND_CONTINUE;
+	else if (dice < 16)
+		x->kind = KIND_EARLY;
+	else if (dice < 22 && x->resp.framing != FRAME_CLOSE)
+		x->kind = KIND_LATE;
+	if (x->kind == KIND_LATE)
+		x->req.part = rng_between(r, 1, x->req.size - 1);
+}
+
+static void switch_plan(struct maker *m, struct exchange *x)
+{
+	struct rng *r = &m->s->rng;
+
+	x->minor = 1;
+	x->kind = rng_chance(r, 50) ? KIND_TUNNEL : KIND_UPGRADE;
+	x->method = x->kind == KIND_TUNNEL ? "CONNECT" : "GET";
+	x->status = x->kind == KIND_TUNNEL ? 200 : 101;
+	x->req = x->resp = (struct body){ 0 };
+	x->resp.unsent = true;
+}
+
+static void exchange_plan(struct maker *m, uint32_t n, bool last)
+{
+	struct exchange *x = &m->x[n];
+	struct rng *r = &m->s->rng;
+
+	x->n = n;
+	snprintf(x->id, sizeof(x->id), "%u-%u-%u", m->s->round, m->s->conn, n);
+	x->minor = !rng_chance(r, 10);
+	x->method = method_make(r, !n);
+	request_plan(m, x);
+	response_plan(m, x, last);
+	if (last && !m->over && rng_chance(r, 4))
+		switch_plan(m, x);
+	else
+		kind_plan(m, x);
+}
+
+/* --- who waits for whom --- */
+
+/* The last request, from n on and at most ahead further, that is whole before response n is sent. */
+static uint32_t awaited(const struct maker *m, uint32_t n, uint32_t ahead)
+{
+	uint32_t last = n;
+
+	while (ahead-- && last + 1 < m->cnt) {
+		const struct exchange *x = &m->x[last + 1];
+
+		if (x->kind == KIND_LATE || x->kind == KIND_CONTINUE)
+			break;
+		last++;
+	}
+	return last;
+}
+
+/* Request n goes out when no more than depth - 1 before it are unanswered; response n when some of
+ * those that may come meanwhile are there. */
+static void gates_put(struct maker *m, uint32_t n)
+{
+	struct flow *c = &m->s->flow[CLIENT], *s = &m->s->flow[SERVER];
+	struct exchange *x = &m->x[n];
+	uint32_t ahead = m->over ? 0 : rng_below(&m->s->rng, m->depth);
+
+	if (n >= m->depth)
+		flow_gate(c, x->req_at, m->x[n - m->depth].resp_end);
+	if (m->over && n >= m->depth)
+		flow_gate(c, x->req_at, m->x[n - 1].resp_end);
+	if (m->over && n < m->depth)
+		ahead = m->depth - 1 - n;
+	switch (x->kind) {
+	case KIND_CONTINUE:
+		flow_gate(s, x->resp_at, x->req_head);
+		flow_gate(c, x->req_head, x->interim_end);
+		flow_gate(s, x->interim_end, x->req_end);
+		break;
+	case KIND_EARLY:
+		flow_gate(s, x->resp_at, x->req_head);
+		flow_gate(s, x->resp_end - 1, x->req_end);
+		break;
+	case KIND_LATE:
+		flow_gate(s, x->resp_at, x->req.part_at);
+		flow_gate(c, x->req.part_at, x->resp_end);
+		break;
+	default:
+		flow_gate(s, x->resp_at, m->x[awaited(m, n, ahead)].req_end);
+	}
+}
+
+/* --- the truth --- */
+
+static void truth_string(struct text *t, const char *key, const struct text *value)
+{
+	text_fmt(t, ",\"%s\":", key);
+	text_json(t, value->p ? value->p : "", value->len);
+}
+
+static void truth_put(struct maker *m, struct exchange *x, enum side side)
+{
+	struct text *t = &m->s->truth;
+	uint32_t req = x->kind == KIND_LATE ? x->req.part : x->req.size;
+
+	text_fmt(t, "{\"protocol\":\"http\",\"side\":\"%s\",\"round\":%u,\"conn\":%u,\"order\":%u,\"id\":\"%s\"",
+		 side == CLIENT ? "CLIENT" : "SERVER", m->s->round, m->s->conn, x->n, x->id);
+	text_fmt(t, ",\"method\":\"%s\",\"version\":\"1.%u\",\"status\":%d", x->method, x->minor,
+		 x->answered ? x->status : 0);
+	text_fmt(t, ",\"request_size\":%u,\"response_size\":%u", req,
+		 x->resp.unsent ? 0 : x->aborted ? x->resp_seen : x->resp.size);
+	truth_string(t, "target", &x->target);
+	truth_string(t, "host", &x->host);
+	truth_string(t, "agent", &x->agent);
+	if (*x->trace)
+		text_fmt(t, ",\"trace\":\"%s\",\"parent\":\"%s\"", x->trace, x->parent);
+	if (x->aborted)
+		text_str(t, ",\"aborted\":true");
+	text_str(t, "}\n");
+}
+
+static void truth_all(struct maker *m)
+{
+	uint32_t lost = 0;
+
+	for (uint32_t n = 0; n < m->cnt; n++) {
+		struct exchange *x = &m->x[n];
+
+		if (m->over && n >= DEPTH && n < m->depth) {
+			lost += 2;
+			continue;
+		}
+		truth_put(m, x, CLIENT);
+		truth_put(m, x, SERVER);
+		m->s->exchanges++;
+	}
+	if (lost)
+		text_fmt(&m->s->truth, "{\"lost\":\"queue_full\",\"count\":%u,\"conn\":%u}\n", lost,
+			 m->s->conn);
+}
+
+/* --- the end --- */
+
+/* The connection ends in the middle of the last response, or before it. */
+static void abort_plan(struct maker *m)
+{
+	struct exchange *x = &m->x[m->cnt - 1];
+	struct flow *f = &m->s->flow[SERVER];
+	struct rng *r = &m->s->rng;
+	bool begun = rng_chance(r, 50) && x->resp_end > x->resp_head + 1 &&
+		     x->resp.framing == FRAME_LENGTH && !x->resp.unsent;
+
+	if (x->kind != KIND_PLAIN || x->resp.framing == FRAME_CLOSE)
+		return;
+	x->aborted = true;
+	x->answered = begun;
+	x->resp_seen = begun ? rng_between(r, 1, x->resp.size - 1) : 0;
+	f->bytes.len = begun ? x->resp_head + x->resp_seen : x->resp_at;
+	while (f->mark_cnt && f->marks[f->mark_cnt - 1] >= flow_at(f))
+		f->mark_cnt--;
+	while (f->head_cnt && f->heads[f->head_cnt - 1].from >= flow_at(f))
+		f->head_cnt--;
+	while (f->dark_cnt && f->dark[f->dark_cnt - 1].from >= flow_at(f))
+		f->dark_cnt--;
+	if (f->dark_cnt && f->dark[f->dark_cnt - 1].to > flow_at(f))
+		f->dark[f->dark_cnt - 1].to = flow_at(f);
+	m->s->closer = SERVER;
+	m->s->ending = rng_chance(r, 40) ? END_RESET : END_CLOSE;
+}
+
+static void noise_put(struct maker *m, struct flow *f)
+{
+	for (uint32_t n = rng_below(&m->s->rng, 400); n; n--) {
+		char c = (char)rng_next(&m->s->rng);
+
+		text_put(&f->bytes, &c, 1);
+	}
+}
+
+static void end_plan(struct maker *m)
+{
+	struct exchange *x = &m->x[m->cnt - 1];
+	struct script *s = m->s;
+
+	s->closer = x->resp.framing == FRAME_CLOSE && !x->resp.unsent ? SERVER : rng_below(&s->rng, 2);
+	s->ending = rng_below(&s->rng, 2);
+	s->half = rng_chance(&s->rng, 5);
+	if (x->kind == KIND_UPGRADE || x->kind == KIND_TUNNEL) {
+		flow_gate(&s->flow[CLIENT], x->req_end, x->resp_end);
+		noise_put(m, &s->flow[CLIENT]);
+		noise_put(m, &s->flow[SERVER]);
+		return;
+	}
+	if (!m->over && rng_chance(&s->rng, 4))
+		abort_plan(m);
+}
+
+/* At least every third connection is pipelined. */
+static void depth_plan(struct maker *m)
+{
+	struct rng *r = &m->s->rng;
+
+	m->cnt = rng_between(r, 1, rng_chance(r, 20) ? EXCHANGES_MAX : 12);
+	m->depth = 1;
+	m->over = rng_chance(r, 1);
+	if (m->over) {
+		m->depth = rng_between(r, DEPTH + 1, DEPTH + 8);
+		m->cnt = m->depth + rng_below(r, 5);
+	} else if (rng_chance(r, 45)) {
+		m->depth = rng_chance(r, 30) ? DEPTH : rng_between(r, 2, DEPTH);
+		m->cnt = m->cnt < 2 ? 2 : m->cnt;
+	}
+}
+
+void http_make(struct script *s)
+{
+	struct maker m = { .s = s };
+
+	depth_plan(&m);
+	m.x = calloc(m.cnt, sizeof(*m.x));
+	if (!m.x)
+		abort();
+	for (uint32_t n = 0; n < m.cnt; n++) {
+		exchange_plan(&m, n, n == m.cnt - 1);
+		if (m.over && m.x[n].kind < KIND_UPGRADE)
+			m.x[n].kind = KIND_PLAIN;
+		m.x[n].answered = true;
+		request_put(&m, &m.x[n]);
+		response_put(&m, &m.x[n]);
+	}
+	for (uint32_t n = 0; n < m.cnt; n++)
+		gates_put(&m, n);
+	end_plan(&m);
+	truth_all(&m);
+	for (uint32_t n = 0; n < m.cnt; n++) {
+		free(m.x[n].target.p);
+		free(m.x[n].host.p);
+		free(m.x[n].agent.p);
+	}
+	free(m.x);
+}
