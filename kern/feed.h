@@ -276,6 +276,15 @@ static __always_inline int chunk_place(struct event *e, __u32 pos)
 	return 0;
 }
 
+/* s->len bytes of the stream that nobody shows, from sequence number pos on. */
+static __always_inline void feed_unseen(struct event *e, __u32 pos)
+{
+	if (chunk_place(e, pos))
+		return;
+	conn_unseen(e, e->s->len - e->s->off);
+	e->d->pos = pos + e->s->len;
+}
+
 /* s->len bytes of the stream, from sequence number pos on; chunk_received or chunk_sending has said
  * where they are. */
 static __always_inline void feed(struct event *e, __u32 pos)

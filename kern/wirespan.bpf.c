@@ -86,6 +86,7 @@ static __always_inline void conn_taken(const struct event *e, struct tcp_sock *t
 	__sync_lock_test_and_set(&d->busy, 0);
 }
 
+/* msg: NULL where whole pages are sent and nobody says what is in them. */
 static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg, __u32 most,
 				       struct proc *p, __u32 key, int preemptible)
 {
@@ -104,8 +105,14 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 	e.s->now = bpf_ktime_get_boot_ns();
 	conn_identify(c, tp);
 	conn_taken(&e, tp);
-	chunk_sending(e.s, msg, most);
-	feed(&e, tp->write_seq);
+	if (msg) {
+		chunk_sending(e.s, msg, most);
+		feed(&e, tp->write_seq);
+	} else {
+		chunk_clear(e.s);
+		e.s->len = most;
+		feed_unseen(&e, tp->write_seq);
+	}
 	scratch_release(e.s);
 }
 
@@ -302,6 +309,13 @@ int BPF_PROG(send_fentry, struct sock *sk, struct msghdr *msg)
 	return on_send(sk, msg, SEND_ALL, 1);
 }
 
+/* Until 6.5 the pages of sendfile and splice went around tcp_sendmsg_locked. */
+SEC("?fentry/do_tcp_sendpages")
+int BPF_PROG(send_pages_fentry, struct sock *sk, void *page, int offset, size_t size)
+{
+	return on_send(sk, NULL, (__u32)size, 1);
+}
+
 SEC("?tp_btf/sock_recv_length")
 int BPF_PROG(receive_tp, struct sock *sk, int ret, int flags)
 {
@@ -356,6 +370,13 @@ int BPF_PROG(receive_fexit, struct sock *sk, struct msghdr *msg, size_t len, int
 	if (bpf_get_func_ret(ctx, &ret))
 		return 0;
 	return on_receive(sk, (int)ret, flags, 1);
+}
+
+/* Where no hook sees what all kinds of sockets receive. */
+SEC("?fexit/mptcp_recvmsg")
+int BPF_PROG(receive_mptcp_fexit, struct sock *sk)
+{
+	return proc_tracked(current_key()) ? on_other(sk, IPPROTO_MPTCP_) : 0;
 }
 
 /* --- the life of sockets --- */
