@@ -20,11 +20,13 @@ import time
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 
+import measure  # noqa: E402
 import wait  # noqa: E402
 from collector import Collector, free_port  # noqa: E402
 from truth import UNCHECKED, expected, key_of_span, key_of_truth  # noqa: E402
 
 ROUND_MAX, SHOWN_MAX, SHOWN_LEN, ARRIVE_SECONDS = 10000, 30, 160, 30
+MIX_FROM, PIPELINED_MIN, SPLIT_MIN = 1000, 30, 20  # per cent
 
 
 # --- one span ---
@@ -197,6 +199,23 @@ class Round:
                 self.fault(t, sentence)
 
 
+# --- the kernel's maps ---
+
+def bpftool(*args):
+    return json.loads(subprocess.run(["/usr/sbin/bpftool", "-j", *args], check=True,
+                                     stdout=subprocess.PIPE).stdout)
+
+
+def map_entries(pid):
+    """{name: entries} of the maps that must be empty when no connection is open."""
+    out = {}
+    for number in measure.bpf_maps(pid):
+        info = bpftool("map", "show", "id", str(number))
+        if info.get("name") in ("spill", "links"):
+            out[info["name"]] = len(bpftool("map", "dump", "id", str(number)))
+    return out
+
+
 # --- the run ---
 
 class Run:
@@ -204,7 +223,7 @@ class Run:
         self.args, self.folder = args, folder
         self.gen = os.path.join(HERE, "..", "..", "build", "gen")
         self.passed = self.failed = self.seen = 0
-        self.lost = collections.Counter()
+        self.lost, self.mix = collections.Counter(), collections.Counter()
         self.shown = 0
         self.ports = free_port(), free_port()
         self.collector = Collector(folder, "--open-ports", ",".join(map(str, self.ports)),
@@ -253,6 +272,9 @@ class Run:
         tempo, since = self.collector.tempo(), time.time()
         r = self.play(number, cnt)
         self.seen += len(r.truths)
+        for conn in r.conns.values():
+            self.mix["conns"] += 1
+            self.mix.update({k: conn[k] for k in ("pipelined", "heads", "heads_split")})
         self.lost += r.lost
         self.arrived(tempo, self.seen)
         strange = r.compare(self.read(tempo, number, since))
@@ -273,6 +295,27 @@ class Run:
         else:
             self.passed += 1
 
+    def judge_mix(self):
+        """Is this the load that the test is about?"""
+        pipelined = 100 * self.mix["pipelined"] / max(1, self.mix["conns"])
+        split = 100 * self.mix["heads_split"] / max(1, self.mix["heads"])
+        print(f"  {self.mix['conns']} connections, {pipelined:.0f} % pipelined, {split:.0f} % of the "
+              f"heads split", flush=True)
+        if self.args.exchanges < MIX_FROM or self.args.only is not None:
+            return
+        enough = pipelined >= PIPELINED_MIN and (split >= SPLIT_MIN or self.args.protocol == "pgsql")
+        self.passed += enough
+        self.failed += not enough
+
+    def judge_leftovers(self):
+        """With all connections closed nothing of them may be left in the kernel's hashes."""
+        left = {name: cnt for name, cnt in map_entries(self.collector.pid).items() if cnt}
+        if left:
+            self.failed += 1
+            self.say(f"left in the kernel's maps: {left}")
+        else:
+            self.passed += 1
+
     def go(self):
         left, number = self.args.exchanges, self.args.round
         with self.collector:
@@ -283,6 +326,8 @@ class Run:
                 if left > 0 and number % 10 == 0:
                     print(f"  {self.passed} passed, {self.failed} failed so far", flush=True)
             self.judge_losses()
+            self.judge_leftovers()
+        self.judge_mix()
 
 
 def main():

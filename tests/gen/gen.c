@@ -111,12 +111,12 @@ static void play(const struct options *o, struct player *p, struct script *s, in
 {
 	uint16_t client, server;
 	struct text truth = s->truth;
-	uint32_t conn = s->conn;
 
 	s->truth = (struct text){ 0 };
+	printf("{\"conn\":%u,\"round\":%u,\"pipelined\":%d,\"heads\":%u,\"heads_split\":%u", s->conn,
+	       o->round, s->pipelined, s->heads, s->heads_split);
 	player_play(p, s, kind, &client, &server);
-	printf("{\"conn\":%u,\"round\":%u,\"client_port\":%u,\"server_port\":%u}\n", conn, o->round, client,
-	       server);
+	printf(",\"client_port\":%u,\"server_port\":%u}\n", client, server);
 	if (truth.len)
 		fwrite(truth.p, 1, truth.len, stdout);
 	free(truth.p);

@@ -363,11 +363,24 @@ static void switch_plan(struct maker *m, struct exchange *x)
 	struct rng *r = &m->s->rng;
 
 	x->minor = 1;
-	x->kind = rng_chance(r, 50) ? KIND_TUNNEL : KIND_UPGRADE;
+	x->kind = rng_chance(r, 60) ? KIND_TUNNEL : KIND_UPGRADE;
 	x->method = x->kind == KIND_TUNNEL ? "CONNECT" : "GET";
+	x->req = (struct body){ 0 };
+	if (x->kind == KIND_TUNNEL && rng_chance(r, 30)) { /* refused, like any other request */
+		x->status = 407;
+		x->resp.unsent = false;
+		x->resp.framing = x->resp.framing == FRAME_NONE ? FRAME_LENGTH : x->resp.framing;
+		return;
+	}
 	x->status = x->kind == KIND_TUNNEL ? 200 : 101;
-	x->req = x->resp = (struct body){ 0 };
-	x->resp.unsent = true;
+	x->resp = (struct body){ .unsent = true };
+}
+
+static void cut_plan(struct maker *m, struct exchange *x)
+{
+	x->kind = x->req.size > 1 ? KIND_CUT : KIND_CUT_HEAD;
+	x->req.part = x->kind == KIND_CUT ? rng_between(&m->s->rng, 1, x->req.size - 1) : 0;
+	x->aborted = true;
 }
 
 static void exchange_plan(struct maker *m, uint32_t n, bool last)
@@ -381,8 +394,10 @@ static void exchange_plan(struct maker *m, uint32_t n, bool last)
 	x->method = method_make(r, !n);
 	request_plan(m, x);
 	response_plan(m, x, last);
-	if (last && !m->over && rng_chance(r, 4))
+	if (last && !m->over && rng_chance(r, 5))
 		switch_plan(m, x);
+	else if (last && !m->over && rng_chance(r, 4))
+		cut_plan(m, x);
 	else
 		kind_plan(m, x);
 }
@@ -395,9 +410,9 @@ static uint32_t awaited(const struct maker *m, uint32_t n, uint32_t ahead)
 	uint32_t last = n;
 
 	while (ahead-- && last + 1 < m->cnt) {
-		const struct exchange *x = &m->x[last + 1];
+		enum kind kind = m->x[last + 1].kind;
 
-		if (x->kind == KIND_LATE || x->kind == KIND_CONTINUE)
+		if (kind == KIND_LATE || kind == KIND_CONTINUE || kind >= KIND_CUT)
 			break;
 		last++;
 	}
@@ -448,7 +463,7 @@ static void truth_string(struct text *t, const char *key, const struct text *val
 static void truth_put(struct maker *m, struct exchange *x, enum side side)
 {
 	struct text *t = &m->s->truth;
-	uint32_t req = x->kind == KIND_LATE ? x->req.part : x->req.size;
+	uint32_t req = x->kind == KIND_LATE || x->kind == KIND_CUT ? x->req.part : x->req.size;
 
 	text_fmt(t, "{\"protocol\":\"http\",\"side\":\"%s\",\"round\":%u,\"conn\":%u,\"order\":%u,\"id\":\"%s\"",
 		 side == CLIENT ? "CLIENT" : "SERVER", m->s->round, m->s->conn, x->n, x->id);
@@ -477,6 +492,8 @@ static void truth_all(struct maker *m)
 			lost += 2;
 			continue;
 		}
+		if (x->kind == KIND_CUT_HEAD)
+			continue;
 		truth_put(m, x, CLIENT);
 		truth_put(m, x, SERVER);
 		m->s->exchanges++;
@@ -488,11 +505,26 @@ static void truth_all(struct maker *m)
 
 /* --- the end --- */
 
-/* The connection ends in the middle of the last response, or before it. */
+/* The stream ends here. */
+static void flow_end(struct flow *f, uint32_t at)
+{
+	f->bytes.len = at;
+	while (f->mark_cnt && f->marks[f->mark_cnt - 1] >= at)
+		f->mark_cnt--;
+	while (f->head_cnt && f->heads[f->head_cnt - 1].from >= at)
+		f->head_cnt--;
+	while (f->dark_cnt && f->dark[f->dark_cnt - 1].from >= at)
+		f->dark_cnt--;
+	if (f->dark_cnt && f->dark[f->dark_cnt - 1].to > at)
+		f->dark[f->dark_cnt - 1].to = at;
+	if (f->head_cnt && f->heads[f->head_cnt - 1].to > at)
+		f->heads[f->head_cnt - 1].to = at;
+}
+
+/* The server goes away in the middle of the last response, or before it. */
 static void abort_plan(struct maker *m)
 {
 	struct exchange *x = &m->x[m->cnt - 1];
-	struct flow *f = &m->s->flow[SERVER];
 	struct rng *r = &m->s->rng;
 	bool begun = rng_chance(r, 50) && x->resp_end > x->resp_head + 1 &&
 		     x->resp.framing == FRAME_LENGTH && !x->resp.unsent;
@@ -502,17 +534,22 @@ static void abort_plan(struct maker *m)
 	x->aborted = true;
 	x->answered = begun;
 	x->resp_seen = begun ? rng_between(r, 1, x->resp.size - 1) : 0;
-	f->bytes.len = begun ? x->resp_head + x->resp_seen : x->resp_at;
-	while (f->mark_cnt && f->marks[f->mark_cnt - 1] >= flow_at(f))
-		f->mark_cnt--;
-	while (f->head_cnt && f->heads[f->head_cnt - 1].from >= flow_at(f))
-		f->head_cnt--;
-	while (f->dark_cnt && f->dark[f->dark_cnt - 1].from >= flow_at(f))
-		f->dark_cnt--;
-	if (f->dark_cnt && f->dark[f->dark_cnt - 1].to > flow_at(f))
-		f->dark[f->dark_cnt - 1].to = flow_at(f);
+	flow_end(&m->s->flow[SERVER], begun ? x->resp_head + x->resp_seen : x->resp_at);
 	m->s->closer = SERVER;
 	m->s->ending = rng_chance(r, 40) ? END_RESET : END_CLOSE;
+}
+
+/* The client goes away in the middle of the last request. */
+static void cut_end(struct maker *m)
+{
+	struct exchange *x = &m->x[m->cnt - 1];
+	struct rng *r = &m->s->rng;
+
+	x->answered = false;
+	flow_end(&m->s->flow[CLIENT],
+		 x->kind == KIND_CUT ? x->req.part_at : rng_between(r, x->req_at + 1, x->req_head - 1));
+	flow_end(&m->s->flow[SERVER], x->resp_at);
+	m->s->closer = CLIENT;
 }
 
 static void noise_put(struct maker *m, struct flow *f)
@@ -532,7 +569,11 @@ static void end_plan(struct maker *m)
 	s->closer = x->resp.framing == FRAME_CLOSE && !x->resp.unsent ? SERVER : rng_below(&s->rng, 2);
 	s->ending = rng_below(&s->rng, 2);
 	s->half = rng_chance(&s->rng, 5);
-	if (x->kind == KIND_UPGRADE || x->kind == KIND_TUNNEL) {
+	if (x->kind >= KIND_CUT) {
+		cut_end(m);
+		return;
+	}
+	if ((x->kind == KIND_UPGRADE || x->kind == KIND_TUNNEL) && x->resp.unsent) {
 		flow_gate(&s->flow[CLIENT], x->req_end, x->resp_end);
 		noise_put(m, &s->flow[CLIENT]);
 		noise_put(m, &s->flow[SERVER]);
@@ -564,6 +605,7 @@ void http_make(struct script *s)
 	struct maker m = { .s = s };
 
 	depth_plan(&m);
+	s->pipelined = m.depth > 1;
 	m.x = calloc(m.cnt, sizeof(*m.x));
 	if (!m.x)
 		abort();

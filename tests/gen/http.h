@@ -29,6 +29,8 @@ enum kind {
 	KIND_LATE,     /* … and ends before that */
 	KIND_UPGRADE,
 	KIND_TUNNEL,
+	KIND_CUT,      /* the client goes away in the middle of the request's body … */
+	KIND_CUT_HEAD, /* … or of its head: nobody can call that an exchange */
 };
 
 struct exchange {

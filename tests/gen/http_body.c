@@ -18,7 +18,7 @@ void body_plan(struct body *b, struct rng *r, uint32_t minor)
 	else if (dice < 92)
 		b->size = rng_between(r, 1, 5000);
 	else
-		b->size = rng_between(r, 1, dice < 99 ? 40000 : 400000);
+		b->size = rng_between(r, 1, dice < 99 ? 40000 : rng_chance(r, 90) ? 400000 : 3000000);
 }
 
 void body_fields(struct maker *m, struct body *b, struct field *f, uint32_t *cnt)

@@ -283,21 +283,18 @@ static void fail_some(struct pg *g, size_t first)
 {
 	struct op *op = &g->ops[first + rng_below(g->r, (uint32_t)(g->op_cnt - first))];
 
-	if (op->kind == OP_CLOSE)
+	if (op->kind == OP_CLOSE || op->kind == OP_QUERY)
 		return;
 	op->fails = true;
 	forget(g);
 }
 
-static void round_extended(struct pg *g)
+static void query_text(struct text *t, struct sql *const *parts, uint32_t cnt)
 {
-	size_t first = g->op_cnt;
-
-	for (uint32_t n = rng_between(g->r, rng_chance(g->r, 3) ? 0 : 1, rng_chance(g->r, 15) ? 12 : 3); n; n--)
-		unit_any(g);
-	do_sync(g);
-	if (rng_chance(g->r, 25))
-		fail_some(g, first);
+	for (uint32_t i = 0; i < cnt; i++) {
+		text_str(t, i ? "; " : "");
+		text_put(t, parts[i]->text.p, parts[i]->text.len);
+	}
 }
 
 static void round_query(struct pg *g)
@@ -311,9 +308,8 @@ static void round_query(struct pg *g)
 		parts[i] = sql_any(g, false);
 		if (cnt > 1 && parts[i]->shape == SQL_EMPTY)
 			parts[i] = sql_make(g, SQL_CHANGE);
-		text_str(&text, i ? "; " : "");
-		text_put(&text, parts[i]->text.p, parts[i]->text.len);
 	}
+	query_text(&text, parts, cnt);
 	send_query(g, &text);
 	op = op_plain(g, OP_QUERY);
 	op->part_cnt = cnt;
@@ -321,6 +317,21 @@ static void round_query(struct pg *g)
 	op->bad_part = rng_chance(g->r, 15) ? rng_below(g->r, cnt) : cnt;
 	g->unnamed.sql = NULL;
 	free(text.p);
+}
+
+static void round_extended(struct pg *g)
+{
+	size_t first = g->op_cnt;
+
+	for (uint32_t n = rng_between(g->r, rng_chance(g->r, 3) ? 0 : 1, rng_chance(g->r, 15) ? 12 : 3); n; n--)
+		unit_any(g);
+	if (!g->unit_about && rng_chance(g->r, 3)) { /* no Sync before it: an error would take it along */
+		round_query(g);
+		g->ops[g->op_cnt - 1].bad_part = PARTS_MAX;
+	}
+	do_sync(g);
+	if (rng_chance(g->r, 25))
+		fail_some(g, first);
 }
 
 static void round_function(struct pg *g)
@@ -413,16 +424,23 @@ static void query_part(struct pg *g, const struct sql *sql, bool bad, struct out
 		answer_tag(g, sql->tag, rows);
 }
 
+static void query_skipped(struct pg *g, const struct op *op)
+{
+	struct text text = { 0 };
+	struct outcome o = { .rows = -1, .text = &text, .skipped = true };
+
+	query_text(&text, op->parts, op->part_cnt);
+	outcome_put(g, &o);
+	free(text.p);
+}
+
 static void query_answer(struct pg *g, const struct op *op)
 {
 	struct text text = { 0 };
 	struct outcome o = { .rows = -1, .text = &text, .sql = op->part_cnt == 1 ? op->parts[0] : NULL };
 	uint32_t i;
 
-	for (i = 0; i < op->part_cnt; i++) {
-		text_str(&text, i ? "; " : "");
-		text_put(&text, op->parts[i]->text.p, op->parts[i]->text.len);
-	}
+	query_text(&text, op->parts, op->part_cnt);
 	if (op->bad_part < op->part_cnt)
 		o.sqlstate = sqlstate_any(g);
 	for (i = 0; i < op->part_cnt && i <= op->bad_part; i++)
@@ -512,6 +530,8 @@ static void answers(struct pg *g, enum patience p)
 		if (failed && op->kind != OP_SYNC) {
 			if (op->kind == OP_EXECUTE && op->unit != failed_unit)
 				truth_put(g, op->sql, (struct outcome){ .rows = -1, .skipped = true });
+			if (op->kind == OP_QUERY)
+				query_skipped(g, op);
 			continue;
 		}
 		if (op->fails && op->kind < OP_SYNC) {
@@ -548,6 +568,7 @@ static void flight_usual(struct pg *g)
 		else
 			round_function(g);
 	}
+	g->s->pipelined = g->s->pipelined || g->unit - first > 2;
 	answers(g, rng_below(g->r, 3));
 }
 
@@ -558,6 +579,7 @@ static void flight_deep(struct pg *g)
 	uint32_t spans, len;
 
 	flight_begin(g);
+	g->s->pipelined = true;
 	g->unnamed = do_parse(g, "", sql_make(g, SQL_CHANGE));
 	for (n = 0; n < cnt; n++) {
 		do_bind(g, "", "", g->unnamed);

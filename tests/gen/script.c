@@ -198,7 +198,19 @@ static void pieces_make(struct cutter *c)
 	}
 }
 
-static void flow_cut(struct flow *f, struct rng *r)
+static void heads_count(struct script *s, const struct cutter *c)
+{
+	for (size_t i = 0; i < c->f->head_cnt; i++) {
+		struct range r = c->f->heads[i];
+
+		for (r.from++; r.from < r.to && !c->cut[r.from]; r.from++)
+			;
+		s->heads++;
+		s->heads_split += r.from < r.to;
+	}
+}
+
+static void flow_cut(struct script *s, struct flow *f, struct rng *r)
 {
 	struct cutter c = { f, r, calloc(1, f->bytes.len + 1) };
 	uint32_t wait = 0;
@@ -214,14 +226,15 @@ static void flow_cut(struct flow *f, struct rng *r)
 	cut_by_habit(&c);
 	cut_heads(&c);
 	cut_dark(&c);
+	heads_count(s, &c);
 	pieces_make(&c);
 	free(c.cut);
 }
 
 void script_cut(struct script *s)
 {
-	flow_cut(&s->flow[CLIENT], &s->rng);
-	flow_cut(&s->flow[SERVER], &s->rng);
+	flow_cut(s, &s->flow[CLIENT], &s->rng);
+	flow_cut(s, &s->flow[SERVER], &s->rng);
 }
 
 /* --- for a reader --- */

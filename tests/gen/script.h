@@ -55,6 +55,8 @@ struct script {
 	struct flow flow[SIDES]; /* by who sends */
 	struct text truth;
 	uint32_t exchanges;
+	uint32_t heads, heads_split; /* how many there are, and how many go out in several writes */
+	bool pipelined;
 	enum side closer;
 	enum ending ending;
 	bool half;    /* the client says early that it will send no more */

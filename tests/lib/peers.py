@@ -20,7 +20,7 @@ from stack import ROOT
 
 PROGS = os.path.join(ROOT, "tests", "live", "progs")
 PYTHON = "/usr/bin/python3"
-PREFIX = "wst-"  # of the services that the module's collector traces
+PREFIX = f"wst-{os.getpid()}-"  # of the services that our collectors trace, and no other run's
 SECONDS = 10
 STEP_SECONDS = 20
 

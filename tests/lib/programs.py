@@ -26,6 +26,19 @@ def answers(port):
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
+class Stopped:
+    """A process stands still: the agent, whose ring fills, or a server, whose clients wait."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def __enter__(self):
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def __exit__(self, *exc):
+        os.kill(self.pid, signal.SIGCONT)
+
+
 class Server:
     """A program that listens on a port: with Server(...) as s: …"""
 
