@@ -44,6 +44,9 @@ static const struct provider PROVIDERS[] = {
 	{ "send_unix", "send_unix_fexit", "fexit/unix_stream_sendmsg", "unix_stream_sendmsg", FUNCTION, LATE },
 	{ "receive_unix", "receive_tp", "tp_btf/sock_recv_length", "btf_trace_sock_recv_length", TRACEPOINT, EXTRA },
 	{ "receive_unix", "receive_unix_fexit", "fexit/unix_stream_recvmsg", "unix_stream_recvmsg", FUNCTION, EXTRA },
+	{ "send_pages", "send_pages_fentry", "fentry/do_tcp_sendpages", "do_tcp_sendpages", FUNCTION, EXTRA },
+	{ "receive_mptcp", "receive_tp", "tp_btf/sock_recv_length", "btf_trace_sock_recv_length", TRACEPOINT, EXTRA },
+	{ "receive_mptcp", "receive_mptcp_fexit", "fexit/mptcp_recvmsg", "mptcp_recvmsg", FUNCTION, EXTRA },
 };
 
 enum { PROVIDER_CNT = ARRAY_SIZE(PROVIDERS), GOROUTINES_KEPT = 16384, SWEEP_EVERY = 10 };

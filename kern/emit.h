@@ -233,7 +233,7 @@ static __noinline int stmt_emit(struct event *e, __u64 stmt, __u32 off, __u32 to
 	r->total = total;
 	len = __builtin_offsetof(struct rec_stmt, text) + n;
 	head_fill(&r->head, REC_STMT, len, e->s->key);
-	if (bpf_ringbuf_output(&ring, r, len, BPF_RB_NO_WAKEUP)) {
+	if (ring_is_tight() || bpf_ringbuf_output(&ring, r, len, BPF_RB_NO_WAKEUP)) {
 		lost(LOST_RING_STMT);
 		return -1;
 	}

@@ -66,29 +66,36 @@ static __always_inline struct conn *conn_get(struct sock *sk)
 
 /* --- the two verbs --- */
 
-/* Before a send: what the program has taken by splice meanwhile belongs to what came before. Only bytes
- * that no parser need see: the hook of a read that is under way may still bring them. */
+/* Before a server answers: what it has taken of the request's body by splice, which no hook of ours sees.
+ * Only bytes that the parser need not see: the hook of a read that is under way may still bring them. */
 static __always_inline void conn_taken(const struct event *e, struct tcp_sock *tp)
 {
 	struct event rx = { .sk = e->sk, .c = e->c, .d = &e->c->dir[RX], .s = e->s, .dir = RX };
 	struct dir_state *d = rx.d;
 	__s32 k;
 
-	if (tp->copied_seq == d->pos || !d->pos_known || e->c->proto == PROTO_UNKNOWN)
+	if (e->c->proto != PROTO_HTTP1 || e->c->role != ROLE_SERVER || tp->copied_seq == d->pos)
 		return;
-	if (__sync_val_compare_and_swap(&d->busy, 0, 1))
+	if (!d->pos_known || __sync_val_compare_and_swap(&d->busy, 0, 1))
 		return;
 	k = received_upto(e->sk, tp) - d->pos;
-	if (k > 0 && (__u32)k <= conn_skippable(&rx)) {
-		conn_unseen(&rx, k);
+	if (k > 0 && (__u32)k <= http1_skippable(&d->http)) {
+		if (http1_skip(&d->http, k) == H1_MSG_END)
+			http1_request_done(&rx, &d->http);
 		d->pos += k;
 	}
 	__sync_lock_test_and_set(&d->busy, 0);
 }
 
-/* msg: NULL where whole pages are sent and nobody says what is in them. */
-static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg, __u32 most,
-				       struct proc *p, __u32 key, int preemptible)
+enum send_how {
+	SEND_STEP, /* the hook runs again for the rest of a long send: 64 KiB at a time */
+	SEND_ALL,  /* it runs once for the whole of it */
+	SEND_PAGE, /* whole pages are sent, and nobody says what is in them */
+};
+
+/* how is a constant: each program has in it only what it needs. size: of SEND_PAGE. */
+static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg, __u32 size,
+				       enum send_how how, struct proc *p, __u32 key)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct conn *c = tp ? conn_get(sk) : NULL;
@@ -96,7 +103,7 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 
 	if (!c || c->flags & CONN_SILENT)
 		return;
-	e.s = scratch_claim(preemptible);
+	e.s = scratch_claim(how != SEND_STEP);
 	if (!e.s)
 		return;
 	e.d = &c->dir[TX];
@@ -105,12 +112,12 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 	e.s->now = bpf_ktime_get_boot_ns();
 	conn_identify(c, tp);
 	conn_taken(&e, tp);
-	if (msg) {
-		chunk_sending(e.s, msg, most);
+	if (how != SEND_PAGE) {
+		chunk_sending(e.s, msg, how == SEND_STEP ? 64 * 1024 : 1 << 30);
 		feed(&e, tp->write_seq);
 	} else {
 		chunk_clear(e.s);
-		e.s->len = most;
+		e.s->len = size;
 		feed_unseen(&e, tp->write_seq);
 	}
 	scratch_release(e.s);
@@ -244,20 +251,15 @@ static __always_inline __u32 current_key(void)
 	return bpf_get_current_pid_tgid() >> 32;
 }
 
-enum {
-	SEND_STEP = 64 * 1024, /* where the hook runs again for the rest of a long send */
-	SEND_ALL = 1 << 30,
-};
-
 /* preemptible: see scratch_claim. */
-static __always_inline int on_send(struct sock *sk, const struct msghdr *msg, __u32 most,
-				   int preemptible)
+static __always_inline int on_send(struct sock *sk, const struct msghdr *msg, __u32 size,
+				   enum send_how how)
 {
 	__u32 key = current_key();
 	struct proc *p = proc_tracked(key);
 
 	if (p)
-		conn_sends(sk, msg, most, p, key, preemptible);
+		conn_sends(sk, msg, size, how, p, key);
 	return 0;
 }
 
@@ -300,20 +302,20 @@ static __always_inline int on_receive(struct sock *sk, int n, int flags, int pre
 SEC("?tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(send_tp, const struct sock *sk, const struct msghdr *msg)
 {
-	return on_send((struct sock *)sk, msg, SEND_STEP, 0);
+	return on_send((struct sock *)sk, msg, 0, SEND_STEP);
 }
 
 SEC("?fentry/tcp_sendmsg_locked")
 int BPF_PROG(send_fentry, struct sock *sk, struct msghdr *msg)
 {
-	return on_send(sk, msg, SEND_ALL, 1);
+	return on_send(sk, msg, 0, SEND_ALL);
 }
 
 /* Until 6.5 the pages of sendfile and splice went around tcp_sendmsg_locked. */
 SEC("?fentry/do_tcp_sendpages")
 int BPF_PROG(send_pages_fentry, struct sock *sk, void *page, int offset, size_t size)
 {
-	return on_send(sk, NULL, (__u32)size, 1);
+	return on_send(sk, NULL, (__u32)size, SEND_PAGE);
 }
 
 SEC("?tp_btf/sock_recv_length")

@@ -9,9 +9,12 @@ A run is a series of rounds, each a run of gen with its own truth, all seen by o
 
 import argparse
 import collections
+import copy
 import json
 import os
+import random
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,11 +25,12 @@ sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 
 import measure  # noqa: E402
 import wait  # noqa: E402
-from collector import Collector, free_port  # noqa: E402
+from collector import Collector  # noqa: E402
 from truth import UNCHECKED, expected, key_of_span, key_of_truth  # noqa: E402
 
-ROUND_MAX, SHOWN_MAX, SHOWN_LEN, ARRIVE_SECONDS = 10000, 30, 160, 30
+ROUND_MAX, SHOWN_MAX, SHOWN_LEN, ARRIVE_SECONDS, GIVEN_UP_SECONDS = 10000, 30, 160, 60, 10
 MIX_FROM, PIPELINED_MIN, SPLIT_MIN = 1000, 30, 20  # per cent
+JUDGED_CONNS = 40
 
 
 # --- one span ---
@@ -140,12 +144,11 @@ def order_faults(line):
 class Round:
     """One run of gen: the truth, the spans, the faults."""
 
-    def __init__(self, path):
+    def __init__(self, lines):
         self.conns, self.truths, self.lost = {}, [], collections.Counter()
-        self.faults = []  # (round, conn, order, side, sentence)
-        with open(path, encoding="utf-8") as f:
-            for line in f:
-                self.take(json.loads(line))
+        self.faults = []  # (round, conn, order, side, protocol, sentence)
+        for line in lines:
+            self.take(line)
 
     def take(self, t):
         if "lost" in t:
@@ -199,6 +202,87 @@ class Round:
                 self.fault(t, sentence)
 
 
+# --- the judge is judged ---
+
+def change(key, value):
+    def damage(spans, s):
+        s.attrs[key] = value
+    return damage
+
+
+def drop(spans, s):
+    spans.remove(s)
+
+
+def double(spans, s):
+    spans.append(copy.copy(s))
+
+
+def orphan(spans, s):
+    s.parent = ""
+
+
+def stray(spans, s):
+    s.trace_id = s.trace_id[::-1]
+
+
+def before_all(spans, s):
+    s.start = s.start - 10**12
+
+
+def after_all(spans, s):
+    s.end = s.end + 10**12
+
+
+# What is damaged, in a span that has such an attribute.
+DAMAGES = [
+    ("http.response.status_code", change("http.response.status_code", 299)),
+    ("http.request.body.size", change("http.request.body.size", 7777777)),
+    ("http.response.body.size", change("http.response.body.size", 7777777)),
+    ("http.request.method", change("http.request.method", "PURGE")),
+    ("url.path", change("url.path", "/")),
+    ("user_agent.original", change("user_agent.original", "curl")),
+    ("server.port", change("server.port", 1)),
+    ("network.peer.port", change("network.peer.port", 1)),
+    ("db.query.text", change("db.query.text", "select")),
+    ("db.operation.name", change("db.operation.name", "FIND")),
+    ("db.namespace", change("db.namespace", "other")),
+    ("db.response.status_code", change("db.response.status_code", "00000")),
+    ("db.response.returned_rows", change("db.response.returned_rows", 7777777)),
+    ("wirespan.parent", change("wirespan.skipped", "never")),
+    ("url.path", drop), ("db.namespace", drop), ("url.path", double), ("db.namespace", double),
+    ("http.request.method", orphan), ("db.query.text", orphan), ("url.path", stray),
+    ("db.query.text", stray), ("url.path", before_all), ("db.query.text", after_all),
+]
+
+
+def can_be_seen(damage, s):
+    """Times are compared with the other end's; what several statements do is not compared."""
+    if damage in (orphan, before_all, after_all):
+        return s.kind == "SERVER"
+    return "; " not in s.attrs.get("db.query.text", "")
+
+
+def overlooked_damage(r, spans):
+    """(what was damaged, is it overlooked?) for each kind of damage, on a part of the round."""
+    conns = set(sorted(r.conns)[:JUDGED_CONNS])
+    part = Round([c for n, c in r.conns.items() if n in conns] +
+                 [t for t in r.truths if t["conn"] in conns])
+    keys = {key_of_truth(t) for t in part.truths}
+    spans = [s for s in spans if key_of_span(s) in keys]
+    for n, (key, damage) in enumerate(DAMAGES):
+        damaged = [copy.copy(s) for s in spans]
+        for s in damaged:
+            s.attrs = dict(s.attrs)
+        with_it = [s for s in damaged if key in s.attrs and can_be_seen(damage, s)]
+        if not with_it:
+            continue
+        damage(damaged, with_it[n * 7 % len(with_it)])
+        part.faults = []
+        strange = part.compare(damaged)
+        yield f"{key} {damage.__name__}", not part.faults and not strange
+
+
 # --- the kernel's maps ---
 
 def bpftool(*args):
@@ -218,6 +302,20 @@ def map_entries(pid):
 
 # --- the run ---
 
+def server_ports():
+    """Two that no client of ours gets: below those that the kernel gives out."""
+    rng, out = random.SystemRandom(), []
+    while len(out) < 2:
+        port = rng.randrange(20000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        out.append(port)
+    return out
+
+
 class Run:
     def __init__(self, args, folder):
         self.args, self.folder = args, folder
@@ -225,7 +323,7 @@ class Run:
         self.passed = self.failed = self.seen = 0
         self.lost, self.mix = collections.Counter(), collections.Counter()
         self.shown = 0
-        self.ports = free_port(), free_port()
+        self.ports = server_ports()
         self.collector = Collector(folder, "--open-ports", ",".join(map(str, self.ports)),
                                    "--redact-query", "off", "--sanitize-sql", "off")
 
@@ -244,7 +342,8 @@ class Run:
         options += ["--" + key for key in ("exotic", "show") if getattr(self.args, key)]
         with open(path, "wb") as out:
             subprocess.run([self.gen, *options], stdout=out, check=True, timeout=600)
-        return Round(path)
+        with open(path, encoding="utf-8") as f:
+            return Round(json.loads(line) for line in f)
 
     def arrived(self, tempo, cnt):
         """All spans that come are in the store: as many as asked for, or no more for a while."""
@@ -256,7 +355,7 @@ class Run:
             if now != last[0]:
                 last[:] = [now, time.monotonic()]
             still = time.monotonic() - last[1]
-            return now == stored and still > (0.3 if now >= cnt else 3)
+            return now == stored and still > (0.3 if now >= cnt else GIVEN_UP_SECONDS)
 
         wait.until("spans at rest", settled, ARRIVE_SECONDS, 0.05)
 
@@ -277,7 +376,10 @@ class Run:
             self.mix.update({k: conn[k] for k in ("pipelined", "heads", "heads_split")})
         self.lost += r.lost
         self.arrived(tempo, self.seen)
-        strange = r.compare(self.read(tempo, number, since))
+        spans = self.read(tempo, number, since)
+        strange = r.compare(spans)
+        if self.args.only is None and not r.faults and not strange and number == self.args.round:
+            self.judge_the_judge(r, spans)
         bad = {f[:3] for f in r.faults}
         self.failed += len(bad) + len(strange)
         self.passed += len({(t["conn"], t["order"]) for t in r.truths}) - len(bad)
@@ -285,6 +387,21 @@ class Run:
             self.say(f"{f[4]} round {f[0]} conn {f[1]} order {f[2]} {f[3]}: {f[5]}")
         for s in strange:
             self.say(f"not asked for or doubled: {s!r} {short(s.attrs)}")
+
+    def judge_the_judge(self, r, spans):
+        """Right spans that are damaged one way each must not pass."""
+        for name, overlooked in overlooked_damage(r, spans):
+            self.passed += not overlooked
+            self.failed += overlooked
+            if overlooked:
+                self.say(f"the comparison does not see it: {name}")
+
+    def judge_total(self):
+        total = int(self.collector.tempo().metrics()["wirespan_spans_total"])
+        self.passed += total == self.seen
+        if total != self.seen:
+            self.failed += 1
+            self.say(f"{total} spans in all, not {self.seen}")
 
     def judge_losses(self):
         got = {k: int(v) for k, v in self.collector.tempo().losses().items()}
@@ -325,6 +442,7 @@ class Run:
                 left, number = left - cnt, number + 1
                 if left > 0 and number % 10 == 0:
                     print(f"  {self.passed} passed, {self.failed} failed so far", flush=True)
+            self.judge_total()
             self.judge_losses()
             self.judge_leftovers()
         self.judge_mix()

@@ -90,8 +90,7 @@ static struct script *script_make(const struct options *o, uint32_t n, int *ret_
 {
 	struct script *s = calloc(1, sizeof(*s));
 
-	if (!s)
-		abort();
+	must(s);
 	s->rng = rng_of(o->seed ^ (uint64_t)o->round << 40, n);
 	s->conn = n;
 	s->round = o->round;
@@ -146,5 +145,5 @@ int main(int argc, char **argv)
 		if (o.only == n)
 			break;
 	}
-	return player_wait(p) ? 1 : 0;
+	return player_end(p) ? 1 : 0;
 }

@@ -396,7 +396,7 @@ static void exchange_plan(struct maker *m, uint32_t n, bool last)
 	response_plan(m, x, last);
 	if (last && !m->over && rng_chance(r, 5))
 		switch_plan(m, x);
-	else if (last && !m->over && rng_chance(r, 4))
+	else if (last && !m->over && rng_chance(r, 6))
 		cut_plan(m, x);
 	else
 		kind_plan(m, x);
@@ -579,7 +579,7 @@ static void end_plan(struct maker *m)
 		noise_put(m, &s->flow[SERVER]);
 		return;
 	}
-	if (!m->over && rng_chance(&s->rng, 4))
+	if (!m->over && rng_chance(&s->rng, 8))
 		abort_plan(m);
 }
 
@@ -607,19 +607,21 @@ void http_make(struct script *s)
 	depth_plan(&m);
 	s->pipelined = m.depth > 1;
 	m.x = calloc(m.cnt, sizeof(*m.x));
-	if (!m.x)
-		abort();
+	must(m.x);
 	for (uint32_t n = 0; n < m.cnt; n++) {
 		exchange_plan(&m, n, n == m.cnt - 1);
 		if (m.over && m.x[n].kind < KIND_UPGRADE)
 			m.x[n].kind = KIND_PLAIN;
 		m.x[n].answered = true;
+		m.late = m.late || m.x[n].kind == KIND_LATE;
 		request_put(&m, &m.x[n]);
 		response_put(&m, &m.x[n]);
 	}
 	for (uint32_t n = 0; n < m.cnt; n++)
 		gates_put(&m, n);
 	end_plan(&m);
+	s->flow[CLIENT].tails = true;
+	s->flow[SERVER].tails = !m.late;
 	truth_all(&m);
 	for (uint32_t n = 0; n < m.cnt; n++) {
 		free(m.x[n].target.p);

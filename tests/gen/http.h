@@ -57,6 +57,7 @@ struct maker {
 	uint32_t cnt;
 	uint32_t depth; /* requests under way at most */
 	bool over;      /* … which is more than Wirespan keeps: the first burst */
+	bool late;      /* it matters when exactly the client has read a response's end */
 };
 
 void header_put(struct maker *m, const char *name, const char *value);

@@ -24,8 +24,7 @@ void io_init(void)
 	static const char noise[ROOM];
 
 	file = memfd_create("gen", 0);
-	if (file < 0 || write(file, noise, ROOM) != ROOM)
-		abort();
+	must(file >= 0 && write(file, noise, ROOM) == ROOM);
 }
 
 /* --- sending --- */
@@ -198,13 +197,11 @@ static ssize_t read_spliced(int fd, size_t len)
 {
 	ssize_t n;
 
-	if (pipe_fd[0] < 0 && pipe2(pipe_fd, O_NONBLOCK))
-		abort();
+	must(pipe_fd[0] >= 0 || !pipe2(pipe_fd, O_NONBLOCK));
 	n = splice(fd, NULL, pipe_fd[1], NULL, len, SPLICE_F_NONBLOCK);
 	for (ssize_t left = n, k; left > 0; left -= k) {
 		k = read(pipe_fd[0], room, ROOM);
-		if (k <= 0)
-			abort();
+		must(k > 0);
 	}
 	return n;
 }
@@ -221,7 +218,7 @@ static ssize_t read_many(int fd, size_t len)
 	return m[0].msg_len + (n > 1 ? m[1].msg_len : 0);
 }
 
-static ssize_t read_dark(int fd, size_t len, struct rng *r)
+static ssize_t read_dark(int fd, size_t len, bool tails, struct rng *r)
 {
 	len = len < ROOM ? len : ROOM;
 	switch (rng_below(r, 3)) {
@@ -230,7 +227,9 @@ static ssize_t read_dark(int fd, size_t len, struct rng *r)
 	case 1:
 		return len > 1 ? read_many(fd, len) : recv(fd, room, len, MSG_DONTWAIT);
 	default:
-		return read_spliced(fd, len);
+		if (tails || len > 1)
+			return read_spliced(fd, tails ? len : len - 1);
+		return read(fd, room, len);
 	}
 }
 
@@ -239,7 +238,7 @@ ssize_t io_read(int fd, struct reader_habit *h, const struct flow *f, uint32_t g
 	size_t dark = h->dark ? dark_ahead(h, f, got) : 0, len = read_size(h, f, got);
 
 	if (dark && rng_chance(&h->rng, 50))
-		return read_dark(fd, dark, &h->rng);
+		return read_dark(fd, dark, f->tails, &h->rng);
 	if (len > ROOM)
 		len = ROOM;
 	return h->varied ? read_varied(fd, len, &h->rng) : read(fd, room, len);

@@ -68,8 +68,7 @@ static struct op *op_add(struct pg *g, enum op_kind kind, struct prepared st)
 
 	if (!(g->op_cnt & (g->op_cnt - 1))) {
 		g->ops = realloc(g->ops, (g->op_cnt ? 2 * g->op_cnt : 1) * sizeof(*g->ops));
-		if (!g->ops)
-			abort();
+		must(g->ops);
 	}
 	if (kind == OP_PARSE || kind == OP_BIND || kind == OP_DESCRIBE_S) {
 		if (g->unit_about && (kind == OP_PARSE || st.name != g->unit_about)) {

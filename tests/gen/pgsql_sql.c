@@ -91,8 +91,7 @@ struct sql *sql_make(struct pg *g, enum sql_shape shape)
 	struct sql *q = calloc(1, sizeof(*q));
 
 	g->all = realloc(g->all, (g->all_cnt + 1) * sizeof(*g->all));
-	if (!q || !g->all)
-		abort();
+	must(q && g->all);
 	g->all[g->all_cnt++] = q;
 	q->shape = shape;
 	q->operation = f->operation;

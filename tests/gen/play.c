@@ -46,6 +46,7 @@ struct end {
 	size_t piece;
 	uint32_t sent;
 	bool half_closed;
+	_Atomic bool started; /* both loops know it */
 	struct reader_habit habit; /* the reader's, as the next four */
 	struct rng mood;
 	bool lazy, closed;
@@ -91,8 +92,7 @@ static void mail_put(struct end *e, enum role role)
 		l->mail[role] = e;
 	}
 	pthread_mutex_unlock(&l->lock);
-	if (first && write(l->wake, &one, sizeof(one)) < 0)
-		abort();
+	must(!first || write(l->wake, &one, sizeof(one)) == sizeof(one));
 }
 
 static struct end *mail_take(struct loop *l, enum role role)
@@ -158,7 +158,7 @@ static int writer_step(struct end *e)
 
 static void writer_run(struct end *e)
 {
-	if (atomic_load(&e->sent_all))
+	if (atomic_load(&e->sent_all) || !atomic_load(&e->started))
 		return;
 	while (!atomic_load(&e->sent_all) && writer_step(e)) {
 		if (rng_chance(&e->rng, 30)) { /* others first, so that the peer reads this alone */
@@ -221,10 +221,11 @@ static void end_first(struct end *e)
 
 static void reader_judge(struct end *e)
 {
-	struct script *s = e->link->s;
+	struct script *s;
 
 	if (e->closed || !atomic_load(&e->sent_all))
 		return;
+	s = e->link->s;
 	if (s->closer == e->side && atomic_load(&e->got) == flow_at(&s->flow[!e->side]))
 		end_first(e);
 	else if (atomic_load(&e->eof))
@@ -323,8 +324,8 @@ static void *loop_run(void *arg)
 		for (int i = 0; i < n; i++) {
 			if (ev[i].data.ptr)
 				event_run(&ev[i]);
-			else if (read(l->wake, &cnt, sizeof(cnt)) < 0 && errno != EAGAIN)
-				abort();
+			else
+				must(read(l->wake, &cnt, sizeof(cnt)) >= 0 || errno == EAGAIN);
 		}
 		mail_run(l);
 	}
@@ -340,9 +341,9 @@ static void loop_start(struct loop *l, struct player *p, struct rng *r)
 	l->epoll = epoll_create1(0);
 	l->wake = eventfd(0, EFD_NONBLOCK);
 	pthread_mutex_init(&l->lock, NULL);
-	if (l->epoll < 0 || l->wake < 0 || epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->wake, &ev) ||
-	    pthread_create(&l->thread, NULL, loop_run, l))
-		abort();
+	must(l->epoll >= 0 && l->wake >= 0);
+	must(!epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->wake, &ev));
+	must(!pthread_create(&l->thread, NULL, loop_run, l));
 }
 
 /* --- opening connections --- */
@@ -380,10 +381,11 @@ static void end_open(struct player *p, struct link *l, enum side side, int fd)
 	e->lazy = rng_chance(r, 20);
 	e->habit = io_habit(r, &l->s->flow[!side]);
 	socket_tune(fd, r);
-	if (e->fd[WRITER] < 0 ||
-	    epoll_ctl(e->loop[WRITER]->epoll, EPOLL_CTL_ADD, e->fd[WRITER], &out) ||
-	    epoll_ctl(e->loop[READER]->epoll, EPOLL_CTL_ADD, fd, &in))
-		abort();
+	must(e->fd[WRITER] >= 0);
+	must(!epoll_ctl(e->loop[WRITER]->epoll, EPOLL_CTL_ADD, e->fd[WRITER], &out));
+	must(!epoll_ctl(e->loop[READER]->epoll, EPOLL_CTL_ADD, fd, &in));
+	atomic_store(&e->started, true);
+	mail_put(e, WRITER);
 }
 
 union address {
@@ -438,14 +440,10 @@ static void pair_open(struct player *p, struct rng *r, int which, int fd[SIDES],
 	socklen_t len = address_make(&a, v6 || mapped, mapped, p->ports[which]);
 
 	fd[CLIENT] = socket(a.any.sa_family, SOCK_STREAM, 0);
-	if (fd[CLIENT] < 0 || connect(fd[CLIENT], &a.any, len)) {
-		perror("gen: connect");
-		exit(2);
-	}
+	must(fd[CLIENT] >= 0 && !connect(fd[CLIENT], &a.any, len));
 	fd[SERVER] = accept(p->listeners[which][v6], NULL, NULL);
 	len = sizeof(a);
-	if (fd[SERVER] < 0 || getsockname(fd[CLIENT], &a.any, &len))
-		abort();
+	must(fd[SERVER] >= 0 && !getsockname(fd[CLIENT], &a.any, &len));
 	*ret_port = ntohs(a.any.sa_family == AF_INET ? a.v4.sin_port : a.v6.sin6_port);
 }
 
@@ -456,8 +454,7 @@ struct player *player_new(const uint16_t ports[2], uint32_t most)
 	struct player *p = calloc(1, sizeof(*p));
 	struct rng r = rng_of(1, 1);
 
-	if (!p)
-		abort();
+	must(p);
 	signal(SIGPIPE, SIG_IGN);
 	io_init();
 	p->most = most;
@@ -467,10 +464,7 @@ struct player *player_new(const uint16_t ports[2], uint32_t most)
 		p->ports[i] = ports[i];
 		p->listeners[i][0] = listener_open(0, ports[i]);
 		p->listeners[i][1] = listener_open(1, ports[i]);
-		if (p->listeners[i][0] < 0) {
-			perror("gen: listen");
-			exit(2);
-		}
+		must(p->listeners[i][0] >= 0);
 	}
 	for (int i = 0; i < LOOPS; i++)
 		loop_start(&p->loops[i], p, &r);
@@ -521,8 +515,7 @@ void player_play(struct player *p, struct script *s, int which, uint16_t *ret_cl
 		stuck_tell(p);
 		exit(2);
 	}
-	if (!l)
-		abort();
+	must(l);
 	l->s = s;
 	l->chain = p->links;
 	p->links = l;
@@ -534,11 +527,9 @@ void player_play(struct player *p, struct script *s, int which, uint16_t *ret_cl
 	pthread_mutex_unlock(&p->lock);
 	end_open(p, l, SERVER, fd[SERVER]);
 	end_open(p, l, CLIENT, fd[CLIENT]);
-	mail_put(&l->end[SERVER], WRITER);
-	mail_put(&l->end[CLIENT], WRITER);
 }
 
-int player_wait(struct player *p)
+int player_end(struct player *p)
 {
 	struct link *l;
 	int err = wait_for_fewer(p, 0);
@@ -549,8 +540,7 @@ int player_wait(struct player *p)
 		uint64_t one = 1;
 
 		atomic_store(&p->loops[i].quit, true);
-		if (write(p->loops[i].wake, &one, sizeof(one)) < 0)
-			abort();
+		must(write(p->loops[i].wake, &one, sizeof(one)) == sizeof(one));
 		pthread_join(p->loops[i].thread, NULL);
 	}
 	while ((l = p->links)) {
@@ -559,5 +549,6 @@ int player_wait(struct player *p)
 			script_free(l->s);
 		free(l);
 	}
+	free(p);
 	return err;
 }

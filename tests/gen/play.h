@@ -15,7 +15,8 @@ struct player *player_new(const uint16_t ports[2], uint32_t most);
  * ret_client and ret_server. Waits while too many are open. */
 void player_play(struct player *p, struct script *s, int which, uint16_t *ret_client,
 		 uint16_t *ret_server);
-/* Waits until all connections are over. 0, or -1 when one does not move (said on stderr). */
-int player_wait(struct player *p);
+/* Waits until all connections are over; frees the player. 0, or -1 when one does not move (said on
+ * stderr). */
+int player_end(struct player *p);
 
 #endif

@@ -12,8 +12,9 @@
 /* One more element at the end of a list; the lists are zeroed with the script. */
 #define ADD(list, cnt, ...)                                                                        \
 	do {                                                                                       \
-		if (!((cnt) & ((cnt) - 1)) && !((list) = realloc((list), ((cnt) ? 2 * (cnt) : 1) * sizeof(*(list))))) \
-			abort();                                                                   \
+		if (!((cnt) & ((cnt) - 1)))                                                        \
+			(list) = realloc((list), ((cnt) ? 2 * (cnt) : 1) * sizeof(*(list)));       \
+		must(list);                                                                        \
 		(list)[(cnt)++] = __VA_ARGS__;                                                     \
 	} while (0)
 
@@ -24,8 +25,7 @@ void text_put(struct text *t, const void *p, size_t len)
 	if (t->len + len + 1 > t->room) {
 		t->room = 2 * (t->len + len) + 64;
 		t->p = realloc(t->p, t->room);
-		if (!t->p)
-			abort();
+		must(t->p);
 	}
 	if (len)
 		memcpy(t->p + t->len, p, len);
@@ -47,8 +47,7 @@ void text_fmt(struct text *t, const char *fmt, ...)
 	va_start(args, fmt);
 	n = vsnprintf(some, sizeof(some), fmt, args);
 	va_end(args);
-	if (n < 0 || n >= (int)sizeof(some))
-		abort();
+	must(n >= 0 && n < (int)sizeof(some));
 	text_put(t, some, n);
 }
 
@@ -215,9 +214,9 @@ static void flow_cut(struct script *s, struct flow *f, struct rng *r)
 	struct cutter c = { f, r, calloc(1, f->bytes.len + 1) };
 	uint32_t wait = 0;
 
-	if (!c.cut)
-		abort();
-	qsort(f->gates, f->gate_cnt, sizeof(*f->gates), gate_order);
+	must(c.cut);
+	if (f->gate_cnt)
+		qsort(f->gates, f->gate_cnt, sizeof(*f->gates), gate_order);
 	for (size_t i = 0; i < f->gate_cnt; i++) {
 		if (f->gates[i].wait > wait)
 			cut_at(&c, f->gates[i].at);

@@ -6,6 +6,7 @@
 #ifndef GEN_SCRIPT_H
 #define GEN_SCRIPT_H
 
+#include "must.h"
 #include "rng.h"
 
 #include <stddef.h>
@@ -44,6 +45,7 @@ struct flow {
 	struct range *heads; /* HTTP heads */
 	struct range *dark; /* bytes that nobody need look at: sendfile, MSG_TRUNC and splice may have them */
 	struct piece *pieces;
+	bool tails; /* the reader may take the end of a dark range by splice, which nobody sees at once */
 	size_t gate_cnt, mark_cnt, head_cnt, dark_cnt, piece_cnt;
 };
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two programs that a test drives step by step, and the truth of what they sent each other.
 
-A Peer is a process with a service name of its own (tests/live/progs/peer.py); a Pair is a client and
-a server with a connection, and a list of the exchanges that went over it. The bytes are made here,
-so the list needs nobody's word. A pair's last exchange is an ordinary one: when its spans are in the
-store, so are all before it, and whatever else is there is too much.
+A Peer is a process with a service name of its own (tests/live/progs/peer.py); a Pair is a client
+and a server with a connection, and a list of the exchanges that went over it. The bytes are made
+here, so the list needs nobody's word. A pair's last exchange is an ordinary one: when its spans
+are in the store, so are all before it, and whatever else is there is too much.
 """
 
 import ast

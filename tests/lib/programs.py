@@ -98,7 +98,7 @@ def attributes(tempo, service, keys):
 
 
 def http_rows(tempo, service):
-    """(method, path, status, bytes of the request's body, of the response's) of a service's spans."""
+    """(method, path, status, bytes of the request's body, of the response's), span by span."""
     return sorted((a.get(KEYS[0]), path_in(a), *(a.get(k) for k in KEYS[3:]))
                   for a in attributes(tempo, PREFIX + service, KEYS))
 

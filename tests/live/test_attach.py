@@ -217,7 +217,7 @@ def test_ring_overflow(pairs, folder):
 
 
 def test_ring_overflow_on_many_connections(pairs, folder):
-    """Several at once, stopped and let go several times: nothing is missing that was not counted."""
+    """Several at once, stopped and let go several times: what is missing was counted."""
     cnt = 1500
     with Collector(folder, *ARGS, "--ring-kib", "128") as c:
         many = [pairs(f"flood{n}", c) for n in range(4)]

@@ -16,9 +16,9 @@ import subprocess
 import pytest
 
 import wait
-from collector import Collector, free_port
-from peers import PREFIX, PROGS, Losses, await_traced
-from peers import request as request_bytes
+from collector import free_port
+from pairs import collector, name  # noqa: F401
+from peers import PREFIX, PROGS, Losses, await_traced, request
 from programs import Server, await_rows, differences, environment, run_client
 
 MIB = 1 << 20
@@ -29,7 +29,8 @@ pid %(folder)s/nginx.pid;
 error_log %(folder)s/error.log;
 events { worker_connections 512; }
 http {
-    log_format truth escape=json '["$request_method", "$uri", $status, "$content_length", $body_bytes_sent]';
+    log_format truth escape=json
+        '["$request_method", "$uri", $status, "$content_length", $body_bytes_sent]';
     access_log %(folder)s/access.log truth;
     client_body_temp_path %(folder)s/body;
     proxy_temp_path %(folder)s/proxy;
@@ -49,12 +50,6 @@ http {
     }
 }
 """
-
-
-@pytest.fixture(scope="module")
-def collector(module_folder):
-    with Collector(module_folder, "--name", PREFIX + "*") as c:
-        yield c
 
 
 class Nginx:
@@ -90,11 +85,6 @@ class Nginx:
 
 
 @pytest.fixture
-def name(request):
-    return request.node.name.removeprefix("test_")
-
-
-@pytest.fixture
 def nginx(collector, folder, name):
     n = Nginx(collector, folder, name)
     yield n
@@ -116,7 +106,7 @@ def get(conn, method, path, headers=None):
 def post_at_once(conn, path):
     """Head and body in one piece: nginx answers these without waiting for the body, and a server's
     span tells what had been read when the response was out."""
-    conn.sock.sendall(request_bytes(path, "POST", body=b"p" * 500))
+    conn.sock.sendall(request(path, "POST", body=b"p" * 500))
     answer = http.client.HTTPResponse(conn.sock, method="POST")
     answer.begin()
     return answer.status, len(answer.read())

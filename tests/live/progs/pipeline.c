@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pipeline.c - libpq's pipeline mode: `pipeline CONNINFO N FAIL SYNC BIND` waits for a byte on standard
- * input, sends N statements ("SELECT $1::text" with BIND as the value; number FAIL divides by zero, 0:
- * none) with a Sync behind every SYNC of them, reads all results, and writes how many statements gave
- * rows, failed, were skipped. */
+/* pipeline.c - libpq's pipeline mode: `pipeline CONNINFO N FAIL SYNC BIND` waits for a byte on
+ * standard input, sends N statements ("SELECT $1::text" with BIND as the value; number FAIL
+ * divides by zero, 0: none) with a Sync behind every SYNC of them, reads all results, and
+ * writes how many statements gave rows, failed, were skipped. */
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,9 +23,10 @@ static int batch_send(PGconn *c, int n, int fail, int sync, const char *bind)
 	int i, syncs = 0;
 
 	for (i = 1; i <= n; i++) {
-		if (i == fail ? !PQsendQueryParams(c, "SELECT 1 / 0 AS bad", 0, NULL, NULL, NULL, NULL, 0)
-			      : !PQsendQueryParams(c, "SELECT $1::text AS good", 1, NULL, &bind, NULL,
-						   NULL, 0))
+		if (i == fail ? !PQsendQueryParams(c, "SELECT 1 / 0 AS bad", 0, NULL, NULL, NULL,
+						   NULL, 0)
+			      : !PQsendQueryParams(c, "SELECT $1::text AS good", 1, NULL, &bind,
+						   NULL, NULL, 0))
 			return -1;
 		if (i % sync == 0 || i == n)
 			syncs += PQpipelineSync(c);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* uring.c - one socket operation through io_uring, as a library that progs/peer.py loads. It keeps no
- * ring between two calls. Every function gives what the operation gave: bytes, or -errno. */
+/* uring.c - one socket operation through io_uring, as a library that progs/peer.py loads. It
+ * keeps no ring between two calls. Every function gives what the operation gave: bytes, or
+ * -errno. */
 #include <errno.h>
 #include <liburing.h>
 #include <unistd.h>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// web.js - Node's own HTTP, both ends. `node web.js server PORT`: answers /sized/N with N bytes and their
-// length, /chunked/N in chunks, /echo with what was sent, /none with 204. `node web.js client PORT`: waits
-// for a line on standard input, asks for all of them over two keep-alive connections, and writes one line
-// of JSON per answer: method, path, status, bytes sent, bytes received.
+// web.js - Node's own HTTP, both ends. `node web.js server PORT`: answers /sized/N with N bytes
+// and their length, /chunked/N in chunks, /echo with what was sent, /none with 204. `node web.js
+// client PORT`: waits for a line on standard input, asks for all of them over two keep-alive
+// connections, and writes one line of JSON per answer: method, path, status, bytes sent, bytes
+// received.
 const http = require('http');
 const [role, port] = [process.argv[2], Number(process.argv[3])];
 
