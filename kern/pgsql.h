@@ -357,9 +357,20 @@ static __always_inline int pgsql_startup(struct pgsql *m, struct window *w, __u8
 	return PGM_NONE;
 }
 
-static __always_inline int pgsql_startup_consume(struct pgsql *m, struct window *w, __u32 n)
+/* A byte behind which more must follow: the parameters end with an empty name, the packet there. */
+static __always_inline int pgsql_startup_byte(struct pgsql *m, struct window *w)
 {
-	return pgsql_consume(m, w, n) == PGM_MSG ? PGM_STARTUP : PGM_NONE;
+	w->at++;
+	return --m->left ? PGM_NONE : pgsql_bad(m);
+}
+
+static __always_inline int pgsql_startup_end(struct pgsql *m, struct window *w)
+{
+	w->at++;
+	if (--m->left)
+		return pgsql_bad(m);
+	m->state = PGS_TYPE;
+	return PGM_STARTUP;
 }
 
 enum { PG_PARAM_USER = 1, PG_PARAM_DATABASE };
@@ -374,12 +385,10 @@ static __always_inline int pgsql_param(struct pgsql *m, struct window *w, __u8 c
 
 	if (c) {
 		m->acc = m->acc * 31 + c;
-		return pgsql_startup_consume(m, w, 1);
+		return pgsql_startup_byte(m, w);
 	}
-	if (!m->acc) { /* the list's end */
-		m->state = PGS_SKIP;
-		return pgsql_startup_consume(m, w, 1);
-	}
+	if (!m->acc)
+		return pgsql_startup_end(m, w);
 	m->field = m->acc == user ? PG_PARAM_USER : m->acc == (__u32)database ? PG_PARAM_DATABASE : 0;
 	if (m->field == PG_PARAM_USER && m->type == PG_PARAM_DATABASE)
 		m->field = 0; /* the user's name is the database's only where that is not given */
@@ -389,7 +398,7 @@ static __always_inline int pgsql_param(struct pgsql *m, struct window *w, __u8 c
 	m->text_off = 0;
 	m->state = PGS_PARAM_VALUE;
 	w->tok = w->at + 1;
-	return pgsql_startup_consume(m, w, 1);
+	return pgsql_startup_byte(m, w);
 }
 
 static __always_inline int pgsql_param_value(struct pgsql *m, struct window *w, __u8 c)
@@ -397,11 +406,11 @@ static __always_inline int pgsql_param_value(struct pgsql *m, struct window *w, 
 	int mark;
 
 	if (c)
-		return pgsql_startup_consume(m, w, 1);
+		return pgsql_startup_byte(m, w);
 	m->state = PGS_PARAM;
 	w->from = w->tok;
 	w->to = w->at;
-	mark = pgsql_startup_consume(m, w, 1);
+	mark = pgsql_startup_byte(m, w);
 	return mark == PGM_NONE && m->field ? PGM_DATABASE : mark;
 }
 
