@@ -70,7 +70,7 @@ def http_texts(t):
     cut = len(target) < len(t["target"])
     if used + len(agent) > AGENT_SEEN:
         return target, host, Beginning(agent, AGENT_SEEN - used - len(host) - BLANKS), True
-    if used + len(host) + len(agent) > AGENT_SEEN:  # which comes first decides
+    if used + len(host) + len(agent) + BLANKS > AGENT_SEEN:  # which comes first decides
         return (target, host, Beginning(agent, AGENT_SEEN - used - len(host) - BLANKS),
                 True if cut else Maybe(True, None))
     return target, host, agent, True if cut else None
