@@ -18,6 +18,7 @@ enum {
 	SLOT_CNT = 16,		  /* texts that can be incomplete at the same time */
 	TEXT_BYTES_MAX = 3 << 20, /* of all distinct texts together */
 	FRESH_FLOOR = 64,	  /* entries that a flood of long texts leaves to the newest */
+	FRESH_BYTES = 1 << 20,	  /* … and bytes: of those kept many are of connections long gone */
 };
 
 /* One distinct text; freed with its last entry. */
@@ -34,6 +35,7 @@ struct text {
 struct list {
 	struct entry *newest, *oldest;
 	uint32_t cnt;
+	size_t bytes; /* of texts; one that several entries share counts for each */
 };
 
 struct entry {
@@ -187,6 +189,7 @@ static void list_remove(struct entry *e)
 	*(e->newer ? &e->newer->older : &l->newest) = e->older;
 	*(e->older ? &e->older->newer : &l->oldest) = e->newer;
 	l->cnt--;
+	l->bytes -= e->text->size;
 }
 
 static void list_add(struct list *l, struct entry *e)
@@ -197,6 +200,7 @@ static void list_add(struct list *l, struct entry *e)
 	*(l->newest ? &l->newest->newer : &l->oldest) = e;
 	l->newest = e;
 	l->cnt++;
+	l->bytes += e->text->size;
 }
 
 static void entry_drop(struct stmts *s, struct entry *e)
@@ -231,7 +235,7 @@ static void entry_add(struct stmts *s, uint64_t conn, uint64_t stmt, struct text
 	*bucket = e;
 	list_add(stmt == STMT_DATABASE ? &s->kept : &s->fresh, e);
 	while (s->text_bytes > TEXT_BYTES_MAX && s->fresh.cnt + s->kept.cnt > 1) {
-		struct entry *old = victim(s, FRESH_FLOOR);
+		struct entry *old = victim(s, s->fresh.bytes > FRESH_BYTES ? FRESH_FLOOR : UINT32_MAX);
 
 		entry_drop(s, old == e ? s->kept.oldest : old);
 	}

@@ -242,6 +242,33 @@ static void test_bytes(void **state)
 	stmts_free(s);
 }
 
+static void add_long(struct stmts *s, uint64_t stmt)
+{
+	char text[STMT_CHUNK];
+
+	memset(text, 'x', sizeof(text));
+	text[snprintf(text, sizeof(text), "SELECT c%llu", (unsigned long long)stmt)] = ',';
+	add(s, 1, stmt, 0, sizeof(text), (struct str){text, sizeof(text)});
+}
+
+/* What was used twice by connections that are gone leaves room for what is used now. */
+static void test_new_ones_have_room(void **state)
+{
+	struct stmts *s = open_stmts(20000, true);
+
+	(void)state;
+	for (uint64_t n = 1; n <= 3000; n++) {
+		add_long(s, n);
+		stmts_find(s, 1, n);
+		stmts_find(s, 1, n);
+	}
+	for (uint64_t n = 10001; n <= 10300; n++)
+		add_long(s, n);
+	for (uint64_t n = 10001; n <= 10300; n++)
+		assert_non_null(stmts_find(s, 1, n));
+	stmts_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -250,7 +277,7 @@ int main(void)
 	    cmocka_unit_test(test_pieces),	cmocka_unit_test(test_late_total),
 	    cmocka_unit_test(test_lost_pieces), cmocka_unit_test(test_long),
 	    cmocka_unit_test(test_hostile),	cmocka_unit_test(test_flood),
-	    cmocka_unit_test(test_bytes),
+	    cmocka_unit_test(test_bytes),	cmocka_unit_test(test_new_ones_have_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
