@@ -29,6 +29,14 @@ enum {
 	SCRATCH_SLOTS = 4,
 };
 
+/* What a thread or goroutine is working for. */
+struct ctx {
+	__u64 trace[2];
+	__u64 span;  /* a server span; 0: nothing */
+	__u32 place; /* where `contexts` says whether it is still open */
+	__u32 quiet; /* EX_QUIET of that span: its calls are kept or not kept like it */
+};
+
 /* One request and its response. */
 struct exchange {
 	__u64 start_ns, first_ns;
@@ -138,6 +146,7 @@ enum conn_flags {
 	CONN_SILENT = 4,   /* not decoded: nothing more is done */
 	CONN_COUNTED = 8,  /* in conn_cnt */
 	CONN_UNIX = 16,    /* a Unix-domain socket: see unix.h */
+	CONN_SURE = 64,    /* its name was read again and found right */
 	CONN_SNIFFED_TX = 32, /* the last chunk that gave no protocol was sent, not received */
 };
 
@@ -154,18 +163,24 @@ struct conn {
 	__u64 heads;    /* requests without a slot, by serial: is it HEAD? Then its answer has no body */
 	struct dir_state dir[2];
 	struct slot front;
-	__u64 born_trace[2], born_span; /* the context in which connect() was called */
-	__u32 born_place, born_quiet;
+	struct ctx born; /* the context in which connect() was called */
 };
 
 _Static_assert(sizeof(struct conn) <= 936, "with its header it must fit in 1 KiB: 10,000 connections");
 _Static_assert(sizeof(struct pgsql_queue) <= TEXT_MAX, "it shares the place of the text");
+
+/* What tells a connection's initial sequence numbers. */
+struct counters {
+	__u64 acked, received;
+	__u32 una, nxt;
+};
 
 struct scratch {
 	__u32 busy;
 	__u32 key;
 	__u64 now;
 	struct proc proc; /* whose event this is */
+	struct sock *sk;  /* to be read by probes: only the hook itself may follow it */
 	/* The chunk that is being read: where its bytes are in the program's memory. */
 	__u64 seg, seg_left;  /* the current piece */
 	__u64 seg_skip;       /* of what follows, bytes to pass over */
@@ -176,6 +191,7 @@ struct scratch {
 	__u32 len, off;       /* bytes in the chunk, and how many of them are behind us */
 	__u32 pad;
 	struct window w;
+	struct counters counters[2];
 	struct slot fresh; /* what a new entry of the spill map is copied from */
 	struct rec_span span;
 	struct rec_stmt stmt;

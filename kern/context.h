@@ -84,46 +84,46 @@ static __noinline int executor_set(const struct scratch *s, const struct ctx *to
 
 /* --- the connection's name --- */
 
-/* One reading of the two initial sequence numbers. They are derived from pairs of counters that
- * change in softirq, so a pair is read again until it holds still. */
-static __always_inline int isn_read(struct tcp_sock *tp, __u32 *own, __u32 *peer)
+static __always_inline void counters_read(struct counters *n, struct tcp_sock *tp)
 {
-	int i;
-
-	for (i = 0; i < 4; i++) {
-		__u32 una = *(volatile __u32 *)&tp->snd_una;
-		__u32 acked = (__u32) * (volatile __u64 *)&tp->bytes_acked;
-		__u32 nxt = *(volatile __u32 *)&tp->rcv_nxt;
-		__u32 received = (__u32) * (volatile __u64 *)&tp->bytes_received;
-
-		if (una == *(volatile __u32 *)&tp->snd_una &&
-		    acked == (__u32) * (volatile __u64 *)&tp->bytes_acked &&
-		    nxt == *(volatile __u32 *)&tp->rcv_nxt &&
-		    received == (__u32) * (volatile __u64 *)&tp->bytes_received) {
-			*own = una - acked;
-			*peer = nxt - received;
-			return 0;
-		}
-	}
-	return -1;
+	bpf_core_read(&n->una, sizeof(n->una), &tp->snd_una);
+	bpf_core_read(&n->acked, sizeof(n->acked), &tp->bytes_acked);
+	bpf_core_read(&n->nxt, sizeof(n->nxt), &tp->rcv_nxt);
+	bpf_core_read(&n->received, sizeof(n->received), &tp->bytes_received);
 }
 
-/* The connection's name, 0 when it does not hold still. The opener's own number is one less than what
- * its peer sees. */
-static __always_inline __u64 conn_name(const struct conn *c, struct tcp_sock *tp)
+/* Reads them twice: 1 when they held still. */
+static __always_inline int counters_settle(struct scratch *s, struct tcp_sock *tp)
 {
+	struct counters *a = &s->counters[0], *b = &s->counters[1];
+
+	counters_read(a, tp);
+	counters_read(b, tp);
+	return a->una == b->una && a->acked == b->acked && a->nxt == b->nxt &&
+	       a->received == b->received;
+}
+
+/* The connection's name: its two initial sequence numbers. What they are told by changes in softirq; 0: it
+ * did not hold still. The opener's own number is one less than what its peer sees. */
+static __noinline __u64 conn_name(const struct conn *c, struct scratch *s, struct tcp_sock *tp)
+{
+	const struct counters *n = s->counters;
 	__u32 own, peer;
 
-	if (isn_read(tp, &own, &peer))
+	if (!counters_settle(s, tp))
 		return 0;
+	own = n->una - (__u32)n->acked;
+	peer = n->nxt - (__u32)n->received;
 	return c->flags & CONN_OPENER ? (__u64)(own + 1) << 32 | peer : (__u64)peer << 32 | own;
 }
 
-static __always_inline int conn_identify(struct conn *c, struct tcp_sock *tp)
+static __always_inline int conn_identify(struct conn *c, struct scratch *s, struct tcp_sock *tp)
 {
 	if (c->isn)
 		return 0;
-	c->isn = conn_name(c, tp);
+	c->isn = conn_name(c, s, tp);
+	if (!c->isn)
+		c->isn = conn_name(c, s, tp);
 	if (c->isn)
 		return 0;
 	lost(LOST_IDENTITY);
@@ -223,7 +223,7 @@ static __always_inline void parent_is_peer(struct exchange *x, __u64 trace0, __u
 	x->how = PARENT_PEER;
 }
 
-static __always_inline int link_take(struct conn *c, struct exchange *x)
+static __noinline int link_take(struct conn *c, struct exchange *x)
 {
 	__u64 key = link_key(c, x);
 	struct peer_link *at;
@@ -275,31 +275,37 @@ static __always_inline void parent_is_none(struct conn *c, struct exchange *x)
 		x->flags |= EX_UNSAMPLED;
 }
 
-/* m: the request's head, or NULL where the protocol has none. */
 /* A reader that is not under the socket's lock may see one of a pair's two stores and not the other for
  * as long as a cache line takes to come, which looks as if it held still. By now both are there. */
-static __noinline int link_take_again(struct event *e, struct exchange *x)
+static __always_inline int link_take_again(struct conn *c, struct scratch *s, struct exchange *x)
 {
-	struct tcp_sock *tp = e->c->flags & CONN_UNIX ? NULL : bpf_skc_to_tcp_sock(e->sk);
-	__u64 before = e->c->isn, now = tp ? conn_name(e->c, tp) : 0;
+	__u64 before = c->isn, now;
 
-	if (!now || now == before)
+	if (c->flags & (CONN_UNIX | CONN_SURE))
 		return 0;
-	e->c->isn = now;
-	if (link_take(e->c, x))
+	now = conn_name(c, s, (struct tcp_sock *)s->sk);
+	if (!now)
+		return 0;
+	c->flags |= CONN_SURE;
+	if (now == before)
+		return 0;
+	c->isn = now;
+	if (link_take(c, x))
 		return 1;
-	e->c->isn = before;
+	c->isn = before;
 	return 0;
 }
 
-static __always_inline void server_parent(struct event *e, struct exchange *x, const struct http1 *m)
+/* m: the request's head, or NULL where the protocol has none. */
+static __always_inline void server_parent(struct conn *c, struct scratch *s, struct exchange *x,
+					  const struct http1 *m)
 {
-	if (link_take(e->c, x) || link_take_again(e, x))
+	if (link_take(c, x) || link_take_again(c, s, x))
 		return;
 	if (m && (m->flags & H1_HAS_PARENT))
 		parent_is_header(x, m);
 	else
-		parent_is_none(e->c, x);
+		parent_is_none(c, x);
 }
 
 /* ctx names a server span that is still open: the request is its child. A traceparent that is the
@@ -327,25 +333,24 @@ static __always_inline int client_adopt(struct exchange *x, const struct ctx *ct
 	return 1;
 }
 
-static __always_inline void client_parent(struct event *e, struct exchange *x, const struct http1 *m)
+static __always_inline void client_parent(struct conn *c, const struct scratch *s, struct exchange *x,
+					  const struct http1 *m)
 {
-	struct conn *c = e->c;
-	struct ctx born = { { c->born_trace[0], c->born_trace[1] }, c->born_span, c->born_place,
-			    c->born_quiet };
-	struct ctx *ctx;
-
 	/* The first request of a new connection belongs to whoever opened it, even when an event loop
 	 * has read something else before the connection was up. */
-	c->born_span = 0;
-	if (client_adopt(x, &born, PARENT_SOCKET, m))
+	int adopted = client_adopt(x, &c->born, PARENT_SOCKET, m);
+	struct ctx *ctx;
+
+	c->born.span = 0;
+	if (adopted)
 		return;
-	ctx = executor_find(e->s);
+	ctx = executor_find(s);
 	if (ctx && client_adopt(x, ctx, PARENT_EXECUTOR, m))
 		return;
 	if (m && (m->flags & H1_HAS_PARENT))
 		parent_is_header(x, m);
 	else
-		parent_is_none(e->c, x);
+		parent_is_none(c, x);
 }
 
 static __always_inline void context_open(struct conn *c, struct exchange *x, const struct http1 *m)
@@ -373,16 +378,19 @@ static __always_inline void context_close(const struct conn *c, const struct exc
 }
 
 /* Decides ids and parent of a request whose head is known; publishes what others may ask for. */
-static __noinline int exchange_open(struct event *e, struct exchange *x, const struct http1 *m)
+VERIFIED_ALONE int exchange_open(struct conn *c, struct scratch *s, struct exchange *x,
+				 const struct http1 *m)
 {
-	x->span = id_new(e->c);
+	if (!c || !s || !x)
+		return 0;
+	x->span = id_new(c);
 	x->flags |= EX_OPEN;
-	if (e->c->role == ROLE_SERVER) {
-		server_parent(e, x, m);
-		context_open(e->c, x, m);
+	if (c->role == ROLE_SERVER) {
+		server_parent(c, s, x, m);
+		context_open(c, x, m);
 	} else {
-		client_parent(e, x, m);
-		link_publish(e->c, x);
+		client_parent(c, s, x, m);
+		link_publish(c, x);
 	}
 	return 0;
 }

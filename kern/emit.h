@@ -48,6 +48,7 @@ static __always_inline void addr_map_v4(__u8 *to, __u32 v4)
 	w[3] = v4;
 }
 
+/* Written when a run begins: only there is it known to be a socket, whose members cost a load. */
 static __always_inline void span_addresses(struct rec_span *r, struct sock *sk)
 {
 	r->local_port = sk->__sk_common.skc_num;
@@ -82,19 +83,18 @@ static __always_inline __u16 span_flags(const struct exchange *x, __u32 flags)
 	return flags;
 }
 
-static __always_inline void span_fill(struct rec_span *r, struct event *e, const struct exchange *x)
+static __always_inline void span_fill(struct rec_span *r, const struct conn *c,
+				      const struct scratch *s, const struct exchange *x)
 {
-	struct conn *c = e->c;
-
 	r->start_ns = x->start_ns;
 	r->first_ns = x->first_ns;
-	r->end_ns = e->s->now;
+	r->end_ns = s->now;
 	r->trace_id[0] = x->trace[0];
 	r->trace_id[1] = x->trace[1];
 	r->span_id = x->span;
 	r->parent_id = x->parent;
-	r->proc_start_ns = e->s->proc.start_ns;
-	r->pid = e->s->proc.pid;
+	r->proc_start_ns = s->proc.start_ns;
+	r->pid = s->proc.pid;
 	r->conn = c->id;
 	r->stmt = x->stmt;
 	r->rows = x->rows;
@@ -109,26 +109,26 @@ static __always_inline void span_fill(struct rec_span *r, struct event *e, const
 }
 
 /* Sequence number up to which the program has read. A FIN takes a number too. */
-static __always_inline __u32 received_upto(struct sock *sk, struct tcp_sock *tp)
+static __always_inline __u32 received_upto(unsigned long sock_flags, struct tcp_sock *tp)
 {
 	__u32 end = BPF_CORE_READ(tp, copied_seq);
 
-	if (sk->__sk_common.skc_flags & SOCK_DONE_ && end == BPF_CORE_READ(tp, rcv_nxt))
+	if (sock_flags & SOCK_DONE_ && end == BPF_CORE_READ(tp, rcv_nxt))
 		end--;
 	return end;
 }
 
 /* Bytes of a body that is under way: of a send that was seen the socket may have taken a part only,
  * and what a program took by splice was not seen at all. */
-static __noinline __u64 body_moved(const struct event *e, __u64 dir)
+static __noinline __u64 body_moved(const struct conn *c, struct sock *sk, __u64 dir)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)e->sk;
-	const struct dir_state *d = &e->c->dir[dir];
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	const struct dir_state *d = &c->dir[dir];
 	const struct http1 *m = &d->http;
 	__u64 most = m->state == H1_UNTIL_CLOSE ? ~0ull : m->left;
 	__s32 k;
 
-	if (e->c->flags & CONN_UNIX)
+	if (c->flags & CONN_UNIX)
 		return m->body;
 	if (m->state != H1_BODY && m->state != H1_CHUNK_DATA && m->state != H1_UNTIL_CLOSE)
 		return m->body;
@@ -136,35 +136,35 @@ static __noinline __u64 body_moved(const struct event *e, __u64 dir)
 		k = d->pos - BPF_CORE_READ(tp, write_seq);
 		return m->body - (k <= 0 ? 0 : (__u32)k < m->body ? (__u32)k : m->body);
 	}
-	k = received_upto(e->sk, tp) - d->pos;
+	k = received_upto(BPF_CORE_READ(sk, __sk_common.skc_flags), tp) - d->pos;
 	return m->body + (k <= 0 ? 0 : (__u32)k < most ? (__u32)k : most);
 }
 
 /* HTTP: bodies, to the byte. A request whose end was not seen yet counts what has been. */
-static __always_inline void span_sizes(struct rec_span *r, const struct event *e,
+static __always_inline void span_sizes(struct rec_span *r, const struct conn *c, struct sock *sk,
 				       const struct exchange *x)
 {
-	__u64 request = e->c->role == ROLE_CLIENT ? TX : RX;
+	__u64 request = c->role == ROLE_CLIENT ? TX : RX;
 
 	r->req_bytes = r->resp_bytes = 0;
-	if (e->c->proto != PROTO_HTTP1)
+	if (c->proto != PROTO_HTTP1)
 		return;
-	r->req_bytes = x->flags & EX_REQ_DONE ? x->req_bytes : body_moved(e, request);
+	r->req_bytes = x->flags & EX_REQ_DONE ? x->req_bytes : body_moved(c, sk, request);
 	if (x->first_ns)
-		r->resp_bytes = body_moved(e, request == TX ? RX : TX);
+		r->resp_bytes = body_moved(c, sk, request == TX ? RX : TX);
 }
 
 /* Failed or slow: kept when others are not. */
-static __always_inline int span_matters(const struct event *e, const struct exchange *x, __u32 flags)
+static __always_inline int span_matters(const struct exchange *x, __u64 now, __u32 flags)
 {
 	return x->status >= 500 || x->sqlstate[0] || flags & SPAN_ABORTED ||
-	       e->s->now - x->start_ns >= slow_ns;
+	       now - x->start_ns >= slow_ns;
 }
 
 /* Does this span go to the agent? */
-static __always_inline int span_wanted(struct event *e, const struct exchange *x, __u32 flags)
+static __always_inline int span_wanted(const struct exchange *x, __u64 now, __u32 flags)
 {
-	int matters = span_matters(e, x, flags);
+	int matters = span_matters(x, now, flags);
 
 	if (x->flags & EX_IGNORED || (x->flags & EX_UNSAMPLED && !matters)) {
 		__sync_fetch_and_add(&dropped_cnt, 1);
@@ -188,25 +188,25 @@ static __always_inline void span_rows(struct rec_span *r, struct conn *c)
 	resp->rows = 0;
 }
 
-static __always_inline void span_emit(struct event *e, const struct slot *slot, __u32 flags)
+static __always_inline void span_emit(struct conn *c, struct scratch *s, const struct slot *slot,
+				      __u32 flags)
 {
-	struct rec_span *r = &e->s->span;
+	struct rec_span *r = &s->span;
 	__u32 text = slot->x.text_used, len;
 
-	if (!span_wanted(e, &slot->x, flags))
+	if (!span_wanted(&slot->x, s->now, flags))
 		return;
 	if (text > TEXT_MAX)
 		text = TEXT_MAX;
 	barrier_var(text);
 	if (text && text <= TEXT_MAX)
 		bpf_probe_read_kernel(r->text, text, slot->text);
-	span_fill(r, e, &slot->x);
-	span_sizes(r, e, &slot->x);
-	span_addresses(r, e->sk);
+	span_fill(r, c, s, &slot->x);
+	span_sizes(r, c, s->sk, &slot->x);
 	r->flags = span_flags(&slot->x, flags);
-	span_rows(r, e->c);
+	span_rows(r, c);
 	len = __builtin_offsetof(struct rec_span, text) + text;
-	head_fill(&r->head, REC_SPAN, len, e->s->key);
+	head_fill(&r->head, REC_SPAN, len, s->key);
 	barrier_var(len);
 	if (len > sizeof(*r))
 		return;

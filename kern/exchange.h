@@ -90,28 +90,30 @@ static __always_inline void slot_pop(struct conn *c)
 }
 
 /* An exchange ends now: its span goes to the agent and nothing of it stays. flags: enum rec_span_flags. */
-static __noinline int exchange_finish(struct event *e, __u32 flags)
+VERIFIED_ALONE int exchange_finish(struct conn *c, struct scratch *s, __u32 flags)
 {
-	struct slot *slot = slot_head(e->c);
+	struct slot *slot;
 
-	if (conn_is_idle(e->c))
+	if (!c || !s || conn_is_idle(c))
 		return 0;
+	slot = slot_head(c);
 	if (slot) {
-		exchange_close(e->c, &slot->x);
+		exchange_close(c, &slot->x);
 		if (slot->x.flags & EX_OPEN)
-			span_emit(e, slot, flags);
+			span_emit(c, s, slot, flags);
 	}
-	slot_pop(e->c);
+	slot_pop(c);
 	return 0;
 }
 
 /* The head leaves without a span. */
-static __noinline int exchange_drop(struct conn *c)
+VERIFIED_ALONE int exchange_drop(struct conn *c)
 {
-	struct slot *slot = slot_head(c);
+	struct slot *slot;
 
-	if (conn_is_idle(c))
+	if (!c || conn_is_idle(c))
 		return 0;
+	slot = slot_head(c);
 	if (slot)
 		exchange_close(c, &slot->x);
 	slot_pop(c);
@@ -145,7 +147,7 @@ static long abort_one(__u32 i, void *arg)
 	if (exchange_prepares(e->c))
 		exchange_drop(e->c);
 	else
-		exchange_finish(e, SPAN_ABORTED);
+		exchange_finish(e->c, e->s, SPAN_ABORTED);
 	return 0;
 }
 

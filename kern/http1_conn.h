@@ -154,7 +154,7 @@ static __always_inline void http1_request_head(struct event *e, struct http1 *m)
 			slot->x.flags |= EX_HEAD;
 		if (m->flags & H1_IS_CONNECT)
 			slot->x.flags |= EX_CONNECT;
-		exchange_open(e, &slot->x, m);
+		exchange_open(e->c, e->s, &slot->x, m);
 	} else {
 		http1_head_note(e->c, m->flags & H1_IS_HEAD);
 	}
@@ -182,7 +182,7 @@ static __always_inline void http1_response_head(struct event *e, struct http1 *m
 	if (m->state == H1_TUNNEL)
 		http1_tunnel(e->c);
 	if (mark == H1_MSG_END)
-		exchange_finish(e, 0);
+		exchange_finish(e->c, e->s, 0);
 }
 
 static __always_inline int http1_mark(struct event *e, struct http1 *m, int mark)
@@ -204,7 +204,7 @@ static __always_inline int http1_mark(struct event *e, struct http1 *m, int mark
 		if (event_is_request(e))
 			http1_request_done(e, m);
 		else
-			exchange_finish(e, 0);
+			exchange_finish(e->c, e->s, 0);
 		break;
 	case H1_BAD:
 		return -1;
@@ -229,7 +229,7 @@ static __always_inline void http1_flush(struct event *e, struct http1 *m)
 static __always_inline void http1_ended(struct event *e, struct http1 *m)
 {
 	if (m->state == H1_UNTIL_CLOSE && !event_is_request(e) && !conn_is_idle(e->c))
-		exchange_finish(e, 0);
+		exchange_finish(e->c, e->s, 0);
 }
 
 #endif

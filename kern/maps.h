@@ -9,14 +9,6 @@
 #include "kern/conn.h"
 #include "kern/record.h"
 
-/* What a thread or goroutine is working for. */
-struct ctx {
-	__u64 trace[2];
-	__u64 span;  /* a server span; 0: nothing */
-	__u32 place; /* where `contexts` says whether it is still open */
-	__u32 quiet; /* EX_QUIET of that span: its calls are kept or not kept like it */
-};
-
 /* The open server span of a connection. A ctx that does not find its span here is void. */
 struct open_span {
 	__u64 span;

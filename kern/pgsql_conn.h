@@ -35,7 +35,7 @@ static __always_inline void pgsql_completed(struct event *e, const struct pgsql 
 	if (op_head(q) != OP_EXECUTE)
 		return;
 	op_pop(q);
-	exchange_finish(e, 0);
+	exchange_finish(e->c, e->s, 0);
 }
 
 static __always_inline __u8 op_name(__u8 op)
@@ -68,7 +68,7 @@ static __always_inline void pgsql_failed(struct event *e, const struct pgsql *m,
 	if (slot)
 		slot->x.op = op_name(op);
 	op_pop(q);
-	exchange_finish(e, 0);
+	exchange_finish(e->c, e->s, 0);
 	q->unit_dead = op != OP_EXECUTE;
 }
 
@@ -80,7 +80,7 @@ static __always_inline void op_skip(struct event *e, struct pgsql_queue *q, __u8
 	if (q->unit_dead)
 		q->unit_dead = 0;
 	else if (op == OP_EXECUTE)
-		exchange_finish(e, SPAN_SKIPPED);
+		exchange_finish(e->c, e->s, SPAN_SKIPPED);
 	else
 		exchange_drop(e->c);
 }
@@ -95,7 +95,7 @@ static long sync_one(__u32 i, void *arg)
 		return 1;
 	op_pop(q);
 	if (op_is_simple(op))
-		exchange_finish(e, q->skips ? SPAN_SKIPPED : 0);
+		exchange_finish(e->c, e->s, q->skips ? SPAN_SKIPPED : 0);
 	else
 		op_skip(e, q, op);
 	if (op != OP_SYNC && (q->skips || !op_is_simple(op)))

@@ -107,7 +107,7 @@ static __always_inline void unit_begin(struct event *e)
 	if (!slot)
 		return;
 	slot->x.start_ns = d->msg_ns;
-	exchange_open(e, &slot->x, NULL);
+	exchange_open(c, e->s, &slot->x, NULL);
 }
 
 static __always_inline void unit_end(struct conn *c, __u8 op)
@@ -128,11 +128,10 @@ static __always_inline void unit_stmt(struct conn *c, __u64 stmt)
 }
 
 /* What the unit was about is not executed; the message that has just ended begins another one. */
-static __noinline int unit_next(struct event *e)
+static __always_inline void unit_next(struct event *e)
 {
 	op_push(e->c, OP_UNIT_OVER);
 	unit_begin(e);
-	return 0;
 }
 
 /* The message is about the statement of this name (is_new: which it makes). Several may be prepared in a

@@ -33,13 +33,28 @@ struct window {
 #define VERIFIED_ALONE static __noinline
 #endif
 
+/* Unaligned is fine where BPF's JIT runs. Of an expression that names an array of bytes clang knows
+ * better, and loads eight times one byte: hence a function. */
+static __always_inline __u64 load64(const void *p)
+{
 #ifdef __bpf__
-#define LOAD64(p) (*(const __u64 *)(p)) /* unaligned is fine where BPF's JIT runs */
-#define STORE64(p, v) (*(__u64 *)(p) = (v))
+	return *(const __u64 *)p;
 #else
-#define LOAD64(p) ({ __u64 v_; __builtin_memcpy(&v_, (p), 8); v_; })
-#define STORE64(p, v) ({ __u64 w_ = (v); __builtin_memcpy((p), &w_, 8); })
+	__u64 v;
+
+	__builtin_memcpy(&v, p, sizeof(v));
+	return v;
 #endif
+}
+
+static __always_inline void store64(void *p, __u64 v)
+{
+#ifdef __bpf__
+	*(__u64 *)p = v;
+#else
+	__builtin_memcpy(p, &v, sizeof(v));
+#endif
+}
 
 #define EACH_BYTE(c) ((__u64)(__u8)(c) * 0x0101010101010101ull)
 
@@ -60,7 +75,7 @@ static __always_inline void window_copy(void *to, const struct window *w, __u32 
 	__u32 k;
 
 	for (k = 0; k < COPY; k += 8)
-		STORE64((__u8 *)to + k, LOAD64(p + k));
+		store64((__u8 *)to + k, load64(p + k));
 }
 
 static __always_inline __u8 window_byte(const struct window *w, __u32 i)
@@ -96,7 +111,7 @@ static __always_inline int bytes_are(const __u8 *p, const char *s, __u32 n)
 {
 	__u64 keep = n == 8 ? ~0ull : (1ull << (8 * n & 63)) - 1;
 
-	return ((LOAD64(p) | word_case(s, n)) & keep) == word_of(s, n);
+	return ((load64(p) | word_case(s, n)) & keep) == word_of(s, n);
 }
 #define BYTES_ARE(p, s) bytes_are(p, s, sizeof(s) - 1)
 
@@ -124,7 +139,7 @@ static __noinline __u32 window_find(const struct window *w, __u8 c)
 	__u64 pat = EACH_BYTE(c);
 
 	for (k = 0; k < SCAN / 8; k++) {
-		__u64 hit = word_match(LOAD64(&w->b[base + 8 * k]), pat);
+		__u64 hit = word_match(load64(&w->b[base + 8 * k]), pat);
 
 		if (hit) {
 			found = 8 * k + word_first(hit);
@@ -141,7 +156,7 @@ static __noinline __u32 window_find2(const struct window *w, __u8 c, __u8 d)
 	__u32 base = w->at & (WINDOW - 1), found = SCAN, k;
 
 	for (k = 0; k < SCAN / 8; k++) {
-		__u64 v = LOAD64(&w->b[base + 8 * k]);
+		__u64 v = load64(&w->b[base + 8 * k]);
 		__u64 hit = word_match(v, EACH_BYTE(c)) | word_match(v, EACH_BYTE(d));
 
 		if (hit) {
@@ -155,6 +170,12 @@ static __noinline __u32 window_find2(const struct window *w, __u8 c, __u8 d)
 
 enum { HASHED_MAX = 256 };
 
+static __always_inline __u64 hash_word(__u64 h, __u64 v)
+{
+	h = (h ^ v) * 0x9e3779b97f4a7c15ull;
+	return h ^ h >> 29;
+}
+
 /* A hash of the n <= HASHED_MAX bytes from `from` on; 0 for none or for more. */
 VERIFIED_ALONE __u64 window_hash(const struct window *w, __u32 from, __u32 n)
 {
@@ -163,17 +184,10 @@ VERIFIED_ALONE __u64 window_hash(const struct window *w, __u32 from, __u32 n)
 
 	if (!w || !n || n > HASHED_MAX) /* it may be called with anything, as far as the verifier knows */
 		return 0;
-	for (k = 0; k < HASHED_MAX; k += 8) {
-		__u64 v;
-
-		if (k >= n)
-			break;
-		v = LOAD64(&w->b[(from + k) & (WINDOW - 1)]);
-		if (n - k < 8)
-			v &= (1ull << (8 * (n - k) & 63)) - 1;
-		h = (h ^ v) * 0x9e3779b97f4a7c15ull;
-		h ^= h >> 29;
-	}
+	for (k = 0; k + 8 <= n && k < HASHED_MAX; k += 8)
+		h = hash_word(h, load64(&w->b[(from + k) & (WINDOW - 1)]));
+	if (n & 7)
+		h = hash_word(h, load64(&w->b[(from + k) & (WINDOW - 1)]) & ((1ull << (8 * (n & 7))) - 1));
 	return h | 1;
 }
 

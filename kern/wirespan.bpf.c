@@ -64,6 +64,30 @@ static __always_inline struct conn *conn_get(struct sock *sk)
 	return c;
 }
 
+/* A run for this connection begins: takes working memory and says whose it is. preemptible: see
+ * scratch_take. 0, or -1 when there is none. */
+static __always_inline int event_begin(struct event *e, const struct proc *p, __u32 key, int preemptible)
+{
+	struct scratch *s = scratch_claim(preemptible);
+
+	if (!s)
+		return -1;
+	e->s = s;
+	e->d = &e->c->dir[e->dir];
+	e->c->key = key;
+	s->proc = *p;
+	s->key = key;
+	s->sk = e->sk;
+	s->now = bpf_ktime_get_boot_ns();
+	span_addresses(&s->span, e->sk);
+	return 0;
+}
+
+static __always_inline void event_end(struct event *e)
+{
+	scratch_release(e->s);
+}
+
 /* --- the two verbs --- */
 
 /* Before a server answers: what it has taken of the request's body by splice, which no hook of ours sees.
@@ -78,7 +102,7 @@ static __always_inline void conn_taken(const struct event *e, struct tcp_sock *t
 		return;
 	if (!d->pos_known || __sync_val_compare_and_swap(&d->busy, 0, 1))
 		return;
-	k = received_upto(e->sk, tp) - d->pos;
+	k = received_upto(e->sk->__sk_common.skc_flags, tp) - d->pos;
 	if (k > 0 && (__u32)k <= http1_skippable(&d->http)) {
 		if (http1_skip(&d->http, k) == H1_MSG_END)
 			http1_request_done(&rx, &d->http);
@@ -101,16 +125,9 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 	struct conn *c = tp ? conn_get(sk) : NULL;
 	struct event e = { .sk = sk, .c = c, .dir = TX };
 
-	if (!c || c->flags & CONN_SILENT)
+	if (!c || c->flags & CONN_SILENT || event_begin(&e, p, key, how != SEND_STEP))
 		return;
-	e.s = scratch_claim(how != SEND_STEP);
-	if (!e.s)
-		return;
-	e.d = &c->dir[TX];
-	e.s->proc = *p;
-	e.s->key = c->key = key;
-	e.s->now = bpf_ktime_get_boot_ns();
-	conn_identify(c, tp);
+	conn_identify(c, e.s, tp);
 	conn_taken(&e, tp);
 	if (how != SEND_PAGE) {
 		chunk_sending(e.s, msg, how == SEND_STEP ? 64 * 1024 : 1 << 30);
@@ -120,7 +137,7 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 		e.s->len = size;
 		feed_unseen(&e, tp->write_seq);
 	}
-	scratch_release(e.s);
+	event_end(&e);
 }
 
 /* A Unix-domain socket has taken n bytes. */
@@ -130,26 +147,19 @@ static __always_inline void conn_sent(struct sock *sk, int n, struct proc *p, __
 	struct conn *c = conn_get(sk);
 	struct event e = { .sk = sk, .c = c, .dir = TX };
 
-	if (!c || c->flags & CONN_SILENT)
+	if (!c || c->flags & CONN_SILENT || event_begin(&e, p, key, preemptible))
 		return;
-	e.s = scratch_claim(preemptible);
-	if (!e.s)
-		return;
-	e.d = &c->dir[TX];
-	e.s->proc = *p;
-	e.s->key = c->key = key;
-	e.s->now = bpf_ktime_get_boot_ns();
 	unix_identify(c, sk);
 	e.s->len = n;
 	chunk_done(e.s, n);
 	feed(&e, e.d->pos);
-	scratch_release(e.s);
+	event_end(&e);
 }
 
 /* The program may have taken bytes in a way that no hook sees: by splice. */
 static __always_inline void conn_catch_up(struct event *e, struct tcp_sock *tp)
 {
-	__s32 k = received_upto(e->sk, tp) - e->d->pos;
+	__s32 k = received_upto(e->sk->__sk_common.skc_flags, tp) - e->d->pos;
 
 	if (!e->d->pos_known || k <= 0)
 		return;
@@ -168,21 +178,20 @@ static __always_inline void conn_ended(struct event *e)
 
 /* The program has read from this connection: its executor now works for the exchange at the head. A
  * server that has read several requests at once may work for any of them: for none that we know. */
-static __always_inline void conn_follow(struct event *e)
+static __noinline int conn_follow(struct event *e)
 {
 	struct conn *c = e->c;
 	struct ctx unknown = {};
 	struct slot *slot;
 
 	if (conn_is_idle(c))
-		return;
-	if (c->role == ROLE_SERVER && c->tail - c->head > 1) {
-		executor_set(e->s, &unknown);
-		return;
-	}
+		return 0;
+	if (c->role == ROLE_SERVER && c->tail - c->head > 1)
+		return executor_set(e->s, &unknown);
 	slot = c->role == ROLE_CLIENT ? slot_head(c) : slot_find(c, c->head);
 	if (slot)
 		executor_follow(e, &slot->x);
+	return 0;
 }
 
 static __always_inline int sock_at_end(const struct sock *sk, const struct tcp_sock *tp)
@@ -204,7 +213,7 @@ static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int 
 		return;
 	}
 	if (tp)
-		conn_identify(c, tp);
+		conn_identify(c, e->s, tp);
 	else
 		unix_identify(c, e->sk);
 	if (c->role == ROLE_CLIENT)
@@ -214,7 +223,7 @@ static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int 
 		chunk_clear(e->s); /* thrown away, not copied */
 	else
 		chunk_done(e->s, n);
-	feed(e, tp ? received_upto(e->sk, tp) - n : e->d->pos);
+	feed(e, tp ? received_upto(e->sk->__sk_common.skc_flags, tp) - n : e->d->pos);
 	if (c->role == ROLE_SERVER)
 		conn_follow(e);
 }
@@ -232,14 +241,9 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 		lost(LOST_CONCURRENT);
 		return;
 	}
-	e.d = &c->dir[RX];
-	e.s = scratch_claim(preemptible);
-	if (e.s) {
-		e.s->proc = *p;
-		e.s->key = c->key = key;
-		e.s->now = bpf_ktime_get_boot_ns();
+	if (!event_begin(&e, p, key, preemptible)) {
 		conn_read(&e, tp, n, flags);
-		scratch_release(e.s);
+		event_end(&e);
 	}
 	__sync_lock_test_and_set(&c->dir[RX].busy, 0);
 }
@@ -402,13 +406,8 @@ static __always_inline void conn_opening(struct sock *sk)
 	s->proc = *p;
 	s->key = key;
 	x = executor_find(s);
-	if (x) {
-		c->born_trace[0] = x->trace[0];
-		c->born_trace[1] = x->trace[1];
-		c->born_span = x->span;
-		c->born_place = x->place;
-		c->born_quiet = x->quiet;
-	}
+	if (x)
+		c->born = *x;
 	scratch_release(s);
 }
 
@@ -454,23 +453,17 @@ static __always_inline void conn_finish(struct event *e, int closed)
 /* The socket is closing. May run in softirq, so in a scratch slot of its own. */
 static __always_inline void conn_closing(struct sock *sk, struct conn *c, int closed)
 {
-	struct event e = { .sk = sk, .c = c, .d = &c->dir[TX], .dir = TX };
+	struct event e = { .sk = sk, .c = c, .dir = TX };
 	__u32 key = c->key;
 	struct proc *p;
 
 	if (conn_is_idle(c))
 		return;
-	e.s = scratch_claim(0);
-	if (!e.s)
-		return;
 	p = bpf_map_lookup_elem(&procs, &key);
-	if (p) {
-		e.s->proc = *p;
-		e.s->key = key;
-		e.s->now = bpf_ktime_get_boot_ns();
-		conn_finish(&e, closed);
-	}
-	scratch_release(e.s);
+	if (!p || event_begin(&e, p, key, 0))
+		return;
+	conn_finish(&e, closed);
+	event_end(&e);
 }
 
 static __always_inline void conn_changes(struct sock *sk, int old, int state)

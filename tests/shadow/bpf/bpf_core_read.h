@@ -13,7 +13,7 @@
 #define BPF_CORE_READ(s, ...)                                                                      \
 	CORE_PICK(__VA_ARGS__, CORE_3, CORE_2, CORE_1, )((s), __VA_ARGS__)
 #define BPF_CORE_READ_INTO(to, s, a) memcpy((to), &(s)->a, sizeof(*(to)))
-#define bpf_core_read(to, len, from) (memcpy((to), (from), (len)), 0)
+#define bpf_core_read(to, len, from) ({ memcpy((to), (from), (len)); 0; })
 #define bpf_core_field_exists(field) 1
 #define bpf_core_enum_value_exists(type, value) 1
 #define bpf_core_enum_value(type, value) (value)
