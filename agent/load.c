@@ -49,14 +49,13 @@ static const struct provider PROVIDERS[] = {
 	{ "receive_mptcp", "receive_mptcp_fexit", "fexit/mptcp_recvmsg", "mptcp_recvmsg", FUNCTION, EXTRA },
 };
 
-enum { PROVIDER_CNT = ARRAY_SIZE(PROVIDERS), GOROUTINES_KEPT = 16384, SWEEP_EVERY = 10 };
+enum { PROVIDER_CNT = ARRAY_SIZE(PROVIDERS) };
 
 struct loader {
 	struct wirespan_bpf *skel;
 	const char *refused[PROVIDER_CNT]; /* why not, or NULL */
 	bool chosen[PROVIDER_CNT];
 	bool late_tried;
-	uint32_t housekept; /* times */
 	stat_cell *lost[LOST_COUNT], *undecoded[UNDECODED_COUNT], *conns[PROTO_COUNT], *missed, *dropped;
 };
 
@@ -462,45 +461,6 @@ void loader_proc_end(struct loader *l, uint32_t key, uint64_t start_ns)
 		bpf_map_delete_elem(fd, &key);
 }
 
-/* The goroutines map's key, and values of it and of contexts; see kern/maps.h. */
-struct goroutine_key {
-	uint64_t g;
-	uint32_t key, pad;
-};
-
-struct goroutine_ctx {
-	uint64_t trace[2], span;
-	uint32_t place, pad;
-};
-
-struct open_span {
-	uint64_t span, header[3];
-};
-
-static bool is_open(int contexts_fd, const struct goroutine_ctx *ctx)
-{
-	struct open_span at;
-
-	return !bpf_map_lookup_elem(contexts_fd, &ctx->place, &at) && at.span == ctx->span;
-}
-
-/* A goroutine may begin a request just now: its entry goes only where there is need. */
-static void sweep(struct loader *l)
-{
-	int fd = bpf_map__fd(l->skel->maps.goroutines), contexts = bpf_map__fd(l->skel->maps.contexts);
-	struct goroutine_key key, next;
-	struct goroutine_ctx ctx;
-	uint32_t cnt = 0;
-	bool more = !bpf_map_get_next_key(fd, NULL, &next);
-
-	while (more) {
-		key = next;
-		more = !bpf_map_get_next_key(fd, &key, &next);
-		if (++cnt > GOROUTINES_KEPT && !bpf_map_lookup_elem(fd, &key, &ctx) && !is_open(contexts, &ctx))
-			bpf_map_delete_elem(fd, &key);
-	}
-}
-
 static void attach_late(struct loader *l)
 {
 	for (int i = 0; i < PROVIDER_CNT; i++) {
@@ -525,6 +485,4 @@ void loader_housekeep(struct loader *l)
 		l->late_tried = true;
 		attach_late(l);
 	}
-	if (++l->housekept % SWEEP_EVERY == 0)
-		sweep(l);
 }

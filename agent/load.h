@@ -23,8 +23,7 @@ int loader_scan(struct loader *l);
 int loader_proc_set(struct loader *l, uint32_t key, uint32_t pid, uint64_t start_ns, uint32_t flags);
 /* Removes it if it is still the one that started then. */
 void loader_proc_end(struct loader *l, uint32_t key, uint64_t start_ns);
-/* Once a second: attaches what has become necessary; when there are very many goroutines, removes
- * those that point at a request which has been answered. */
+/* Once a second: attaches what has become necessary. */
 void loader_housekeep(struct loader *l);
 
 #endif

@@ -192,6 +192,7 @@ struct scratch {
 	__u32 pad;
 	struct window w;
 	struct counters counters[2];
+	struct ctx ctx;    /* a goroutine's */
 	struct slot fresh; /* what a new entry of the spill map is copied from */
 	struct rec_span span;
 	struct rec_stmt stmt;

@@ -43,42 +43,116 @@ static __always_inline __u64 goroutine(void)
 	return r ? GOROUTINE(r) : 0;
 }
 
-/* The executor's context, in place; NULL when it has none yet. */
-static __always_inline struct ctx *executor_find(const struct scratch *s)
+/* A goroutine's name on this node; 0: it cannot be told. */
+static __always_inline __u64 goroutine_name(const struct scratch *s)
 {
-	struct go_key k = {};
+	__u64 g = goroutine();
 
-	if (!(s->proc.flags & PROC_GO))
-		return bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
-	k.g = goroutine();
-	k.key = s->key;
-	return bpf_map_lookup_elem(&goroutines, &k);
+	return g ? mix64(g ^ mix64(s->key)) : 0;
 }
 
-static __always_inline void executor_add(const struct scratch *s, const struct ctx *to)
+static __always_inline struct go_place *go_place(__u64 name, __u32 way)
 {
-	struct go_key k = {};
+	__u32 at = ((__u32)name & (GO_PLACES - 1)) ^ way;
 
-	if (s->proc.flags & PROC_GO) {
-		k.g = goroutine();
-		k.key = s->key;
-		if (k.g && bpf_map_update_elem(&goroutines, &k, to, BPF_ANY))
-			lost(LOST_EXECUTOR_FULL);
-		return;
+	return bpf_map_lookup_elem(&goroutines, &at);
+}
+
+/* Tells a context that was written whole from one that two goroutines wrote at the same moment. */
+static __always_inline __u64 go_check(__u64 name, const struct ctx *x)
+{
+	return mix64(name ^ x->span) ^ x->trace[0] ^ (x->trace[1] << 1) ^ x->place ^
+	       (__u64)x->quiet << 32;
+}
+
+static __always_inline struct open_span *context_place(__u32 place)
+{
+	__u32 at = place & (CONTEXT_PLACES - 1);
+
+	return bpf_map_lookup_elem(&contexts, &at);
+}
+
+static __always_inline int context_is_open(const struct ctx *x)
+{
+	struct open_span *open = context_place(x->place);
+
+	return x->span && open && open->span == x->span;
+}
+
+/* Nobody's, or of one whose work is over: that it is lost is no loss. */
+static __always_inline int go_place_take(struct go_place *at, __u64 name)
+{
+	__u64 owner = at->owner;
+
+	return (!owner || !context_is_open(&at->x)) &&
+	       __sync_val_compare_and_swap(&at->owner, owner, name) == owner;
+}
+
+static __always_inline struct ctx *goroutine_find(struct scratch *s)
+{
+	__u64 name = goroutine_name(s);
+	struct go_place *at;
+	__u32 way;
+
+	for (way = 0; way < GO_WAYS; way++) {
+		at = go_place(name, way);
+		if (!at || at->owner != name)
+			continue;
+		s->ctx = at->x;
+		return go_check(name, &s->ctx) == at->check ? &s->ctx : NULL;
 	}
-	if (!bpf_task_storage_get(&threads, bpf_get_current_task_btf(), (void *)to,
-				  BPF_LOCAL_STORAGE_GET_F_CREATE))
-		lost(LOST_STORAGE_FULL);
+	return NULL;
 }
 
-static __noinline int executor_set(const struct scratch *s, const struct ctx *to)
+static __always_inline int go_place_set(struct go_place *at, __u64 name, const struct ctx *to)
 {
-	struct ctx *x = executor_find(s);
+	at->x = *to;
+	at->check = go_check(name, to);
+	return 0;
+}
 
+static __always_inline int goroutine_set(struct scratch *s, const struct ctx *to)
+{
+	__u64 name = goroutine_name(s);
+	struct go_place *at;
+	__u32 way;
+
+	if (!name)
+		return 0;
+	for (way = 0; way < GO_WAYS; way++) {
+		at = go_place(name, way);
+		if (at && at->owner == name)
+			return go_place_set(at, name, to);
+	}
+	for (way = 0; way < GO_WAYS; way++) {
+		at = go_place(name, way);
+		if (at && go_place_take(at, name))
+			return go_place_set(at, name, to);
+	}
+	lost(LOST_EXECUTOR_FULL);
+	return 0;
+}
+
+/* The executor's context; NULL when it has none. Good until the run asks again. */
+static __always_inline struct ctx *executor_find(struct scratch *s)
+{
+	if (s->proc.flags & PROC_GO)
+		return goroutine_find(s);
+	return bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
+}
+
+static __noinline int executor_set(struct scratch *s, const struct ctx *to)
+{
+	struct ctx *x;
+
+	if (s->proc.flags & PROC_GO)
+		return goroutine_set(s, to);
+	x = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), (void *)to,
+				 BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (x)
 		*x = *to;
 	else
-		executor_add(s, to);
+		lost(LOST_STORAGE_FULL);
 	return 0;
 }
 
@@ -248,13 +322,6 @@ static __noinline int link_take(struct conn *c, struct exchange *x)
 
 /* --- the parent rule --- */
 
-static __always_inline struct open_span *context_place(__u32 place)
-{
-	__u32 at = place & (CONTEXT_PLACES - 1);
-
-	return bpf_map_lookup_elem(&contexts, &at);
-}
-
 static __always_inline void parent_is_header(struct exchange *x, const struct http1 *m)
 {
 	x->trace[0] = m->parent_trace[0];
@@ -333,7 +400,7 @@ static __always_inline int client_adopt(struct exchange *x, const struct ctx *ct
 	return 1;
 }
 
-static __always_inline void client_parent(struct conn *c, const struct scratch *s, struct exchange *x,
+static __always_inline void client_parent(struct conn *c, struct scratch *s, struct exchange *x,
 					  const struct http1 *m)
 {
 	/* The first request of a new connection belongs to whoever opened it, even when an event loop
@@ -359,7 +426,7 @@ static __always_inline void context_open(struct conn *c, struct exchange *x, con
 	struct open_span *at;
 
 	if (!c->place)
-		c->place = (__sync_fetch_and_add(&places_given, 1) & (CONTEXT_PLACES - 1)) + 1;
+		c->place = (__sync_fetch_and_add(&places_given, 1) * PLACE_STRIDE & (CONTEXT_PLACES - 1)) + 1;
 	at = context_place(c->place - 1);
 	if (!at)
 		return;

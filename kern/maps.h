@@ -23,19 +23,28 @@ struct peer_link {
 	__u64 trace[2];
 	__u64 span;
 	__u64 quiet; /* EX_QUIET of the client span */
+	__u64 pad[2]; /* to a cache line */
 };
 
-enum { CONTEXT_PLACES = 32768, LINK_PLACES = 32768 };
+enum {
+	CONTEXT_PLACES = 32768, /* powers of two */
+	LINK_PLACES = 32768,
+	GO_PLACES = 16384,
+	GO_WAYS = 4,
+	PLACE_STRIDE = 9973, /* odd: neighbours in time do not share a cache line */
+};
 
 struct spill_key {
 	__u64 conn;
 	__u64 serial;
 };
 
-struct go_key {
-	__u64 g; /* the goroutine's descriptor */
-	__u32 key; /* process */
-	__u32 pad;
+/* The context of a goroutine, which alone reads it; aligned to a cache line. */
+struct go_place {
+	__u64 owner; /* which one; 0: nobody's */
+	__u64 check; /* of what follows */
+	struct ctx x;
+	__u64 pad[2];
 };
 
 /* All state of a connection. Made at its first message, freed with the socket. */
@@ -54,20 +63,21 @@ struct {
 	__type(value, struct ctx);
 } threads SEC(".maps");
 
-/* The context of a goroutine. Written in place while the goroutine lives; the agent sweeps those
- * whose context is closed when there are many. Full: LOST_EXECUTOR_FULL, the next calls have no parent. */
+/* The contexts of goroutines: each has GO_WAYS places to choose from, and keeps one until another finds
+ * its work over. All taken: LOST_EXECUTOR_FULL, the next calls have no parent. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
-	__type(key, struct go_key);
-	__type(value, struct ctx);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE); /* for the alignment */
+	__uint(max_entries, GO_PLACES);
+	__type(key, __u32);
+	__type(value, struct go_place);
 } goroutines SEC(".maps");
 
 /* Open server spans: every connection that serves has a place, handed out in turn. When the places
  * have gone round, two connections may share one: the older span is void then, never wrong. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, CONTEXT_PLACES);
 	__type(key, __u32);
 	__type(value, struct open_span);
@@ -77,6 +87,7 @@ struct {
  * found at both ends by the connection's name, and writes each request's link over the last one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, LINK_PLACES);
 	__type(key, __u32);
 	__type(value, struct peer_link);

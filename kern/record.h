@@ -38,7 +38,7 @@ enum protocol {
 	X(QUEUE_EMPTY, queue_empty, "responses without a request")                                 \
 	X(SPILL_FULL, spill_full, "pipelined requests for which the spill map had no room")        \
 	X(LINK_FULL, link_full, "same-node links for which the link map had no room")              \
-	X(EXECUTOR_FULL, executor_full, "goroutines for which the executor map had no room")       \
+	X(EXECUTOR_FULL, executor_full, "goroutines for which no place was free")       \
 	X(PROC_FULL, proc_full, "processes for which the table of tracked processes had no room")  \
 	X(STORAGE_FULL, storage_full, "sockets or tasks that could not get their storage")         \
 	X(SCRATCH_BUSY, scratch_busy, "events for which no scratch slot was free")                 \

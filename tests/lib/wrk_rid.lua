@@ -24,7 +24,7 @@ function request()
 	sent = sent + 1
 	local rid = "rid=" .. prefix .. (id or 0) .. "-" .. sent
 	if kind == "one" then
-		return wrk.format("GET", "/api/todos/" .. (1 + sent % 20) .. "?" .. rid)
+		return wrk.format("GET", "/api/todos/" .. (1 + sent % 19) .. "?" .. rid)
 	end
 	return wrk.format("GET", "/api/todos?limit=" .. (1 + sent % 10) .. "&" .. rid)
 end

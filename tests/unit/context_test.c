@@ -242,6 +242,26 @@ static void goroutines_move(void **state)
 	assert_root(span_of(f, &f->proxy, ROLE_CLIENT, "/2a"));
 }
 
+/* Goroutines come and go: places whose work is over are given on, and nothing is lost. */
+static void goroutines_many(void **state)
+{
+	struct fixture *f = *state;
+	struct rec_span one;
+
+	for (__u64 g = 1; g <= 500; g++) {
+		f->proxy.task.regs.r14 = 0xc000000000 + g * 0x1c0;
+		text(&f->front, CLIENT, GET("/early"));
+		answer(&f->front);
+	}
+	text(&f->front, CLIENT, GET("/1"));
+	text(&f->back, CLIENT, GET("/1a"));
+	answer(&f->back);
+	answer(&f->front);
+	one = *span_of(f, &f->proxy, ROLE_SERVER, "/1");
+	assert_child(span_of(f, &f->proxy, ROLE_CLIENT, "/1a"), &one, PARENT_EXECUTOR);
+	assert_int_equal(lost_cnt[LOST_EXECUTOR_FULL], 0);
+}
+
 /* A proxy that sends the header on as it came stays in the chain, and so does what is behind it. */
 static void header_forwarded(void **state)
 {
@@ -377,6 +397,7 @@ int main(void)
 		TEST(opened_for),
 		TEST(threads),
 		cmocka_unit_test_setup_teardown(goroutines_move, begin_go, end),
+		cmocka_unit_test_setup_teardown(goroutines_many, begin_go, end),
 		TEST(header_forwarded),
 		TEST(header_made),
 		TEST(pipelined_server),
