@@ -225,11 +225,25 @@ static __always_inline int http1_glance_version(struct http1 *m, struct window *
 	return 1;
 }
 
+/* To behind the next line end, or as far as one scan goes. */
+static __always_inline int http1_skip_line(struct http1 *m, struct window *w, __u8 next)
+{
+	__u32 i = window_find(w, '\n');
+
+	w->at = i;
+	if (i < w->n && window_byte(w, i) == '\n') {
+		w->at++;
+		m->state = next;
+		m->col = 0;
+	}
+	return H1_NONE;
+}
+
 static __always_inline int http1_request_version(struct http1 *m, struct window *w, __u8 c)
 {
 	if (http1_glance_version(m, w)) {
 		m->state = H1_LINE;
-		return H1_NONE;
+		return http1_skip_line(m, w, H1_NAME);
 	}
 	w->at++;
 	if (m->col == 7)
@@ -237,10 +251,24 @@ static __always_inline int http1_request_version(struct http1 *m, struct window 
 	return http1_version(m, c);
 }
 
+/* The same of "HTTP/1.x nnn". */
+static __always_inline int http1_glance_status(struct http1 *m, struct window *w)
+{
+	const __u8 *p = window_at(w);
+	__u8 a = p[9] - '0', b = p[10] - '0', c = p[11] - '0';
+
+	if (p[8] != ' ' || a > 9 || b > 9 || c > 9 || !http1_glance_version(m, w))
+		return 0;
+	m->status = a * 100 + b * 10 + c;
+	m->state = H1_LINE;
+	w->at += 4;
+	return 1;
+}
+
 static __always_inline int http1_status_line(struct http1 *m, struct window *w, __u8 c)
 {
-	if (http1_glance_version(m, w))
-		return H1_NONE;
+	if (http1_glance_status(m, w))
+		return http1_skip_line(m, w, H1_NAME);
 	w->at++;
 	if (m->col < 8)
 		return http1_version(m, c);
@@ -256,20 +284,6 @@ static __always_inline int http1_status_line(struct http1 *m, struct window *w, 
 	return H1_NONE;
 }
 
-/* To behind the next line end, or as far as one scan goes. */
-static __always_inline int http1_skip_line(struct http1 *m, struct window *w, __u8 next)
-{
-	__u32 i = window_find(w, '\n');
-
-	w->at = i;
-	if (i < w->n && window_byte(w, i) == '\n') {
-		w->at++;
-		m->state = next;
-		m->col = 0;
-	}
-	return H1_NONE;
-}
-
 /* The value of a header that matters begins behind its colon. */
 static __always_inline int http1_value_of(struct http1 *m, struct window *w, __u8 header, __u32 len)
 {
@@ -282,6 +296,8 @@ static __always_inline int http1_value_of(struct http1 *m, struct window *w, __u
 	m->col = 0;
 	m->hash = HASH_START;
 	w->at += len;
+	if (w->at < w->n && window_byte(w, w->at) == ' ')
+		w->at++;
 	w->tok = w->at;
 	return H1_NONE;
 }
@@ -320,7 +336,9 @@ static __always_inline int http1_line_start(struct http1 *m, struct window *w, _
 	if (c == '\r') {
 		m->col = 255; /* only a line feed may follow */
 		w->at++;
-		return H1_NONE;
+		if (w->at >= w->n)
+			return H1_NONE;
+		c = window_byte(w, w->at);
 	}
 	if (c == '\n') {
 		w->at++;
@@ -425,6 +443,37 @@ static __always_inline int http1_length(struct http1 *m, __u8 c)
 	return H1_NONE;
 }
 
+/* High bits of the bytes that are no digits, right up to the first of them. */
+static __always_inline __u64 word_no_digits(__u64 v)
+{
+	return ((v + EACH_BYTE(0x80 - '9' - 1)) | (v - EACH_BYTE('0'))) & EACH_BYTE(0x80);
+}
+
+/* The number that the n (1 to 7) digits at the beginning of v write. */
+static __always_inline __u64 word_number(__u64 v, __u32 n)
+{
+	v = (v << ((64 - 8 * n) & 63)) & EACH_BYTE(0x0f);
+	v = (v * 10 + (v >> 8)) & 0x00ff00ff00ff00ffull;
+	v = (v * 100 + (v >> 16)) & 0x0000ffff0000ffffull;
+	return (v * 10000 + (v >> 32)) & 0xffffffff;
+}
+
+/* A whole line of up to seven digits in one go: its length, 0 when it is not so simple. */
+static __always_inline __u32 http1_glance_length(struct http1 *m, struct window *w)
+{
+	__u64 v = load64(window_at(w)), other = word_no_digits(v);
+	__u32 n;
+
+	if (m->col || m->left || !window_has(w, GLANCE) || !other)
+		return 0;
+	n = word_first(other);
+	if (!n || window_byte(w, w->at + n) != '\r' || window_byte(w, w->at + n + 1) != '\n')
+		return 0;
+	m->left = word_number(v, n);
+	m->col = 1;
+	return n + 2;
+}
+
 /* The last coding of the list decides. */
 static __always_inline int http1_encoding(struct http1 *m, __u8 c)
 {
@@ -480,11 +529,15 @@ static __always_inline int http1_traceparent(struct http1 *m, __u8 c)
 
 static __always_inline int http1_value(struct http1 *m, struct window *w, __u8 c)
 {
+	__u32 n;
 	int mark;
 
 	if (m->header <= H1_AGENT)
 		return http1_value_text(m, w, c);
-	w->at++;
+	n = m->header == H1_LENGTH ? http1_glance_length(m, w) : 0;
+	if (n)
+		c = '\n'; /* what the line ends with */
+	w->at += n ? n : 1;
 	if (m->header == H1_LENGTH)
 		mark = http1_length(m, c);
 	else if (m->header == H1_ENCODING)

@@ -9,8 +9,8 @@
 
 enum {
 	WINDOW = 4096, /* bytes parsed at a time; a power of two */
-	WINDOW_PAD = 48, /* held bytes in front (see feed.h) and the tail of a word scan */
-	SCAN = 32,       /* bytes looked at by one window_scan */
+	WINDOW_PAD = 80, /* held bytes in front (see feed.h) and the tail of a word scan */
+	SCAN = 64,       /* bytes looked at by one window_scan */
 	GLANCE = 24,     /* bytes that the word-wise short cuts need to see */
 	COPY = 32,       /* bytes that window_copy copies */
 };
