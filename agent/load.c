@@ -445,11 +445,11 @@ int loader_scan(struct loader *l)
 int loader_proc_set(struct loader *l, uint32_t key, uint32_t pid, uint64_t start_ns, uint32_t flags)
 {
 	struct proc p = { .start_ns = start_ns, .pid = pid, .flags = flags };
-	int fd = bpf_map__fd(l->skel->maps.procs);
+	int fd = bpf_map__fd(l->skel->maps.procs), err;
 
-	if (!flags)
-		return bpf_map_delete_elem(fd, &key);
-	return bpf_map_update_elem(fd, &key, &p, BPF_ANY);
+	err = flags ? bpf_map_update_elem(fd, &key, &p, BPF_ANY) : bpf_map_delete_elem(fd, &key);
+	__sync_fetch_and_add(&l->skel->bss->procs_gen, 1); /* connections look it up again */
+	return err;
 }
 
 void loader_proc_end(struct loader *l, uint32_t key, uint64_t start_ns)

@@ -154,13 +154,16 @@ struct conn {
 	__u64 id;  /* random; 0: new */
 	__u64 isn; /* see struct peer_link; 0: not known yet */
 	__u32 head, tail; /* serials of the exchange being answered and of the next request */
-	__u32 key;   /* the process that used it last */
+	__u32 key;   /* the process that used it last … */
 	__u32 place; /* this connection's in `contexts`, + 1; 0: none yet */
 	__u16 sniffs;
 	__u8 proto, role, flags; /* enum protocol, rec_role, conn_flags */
-	__u8 pad[3];
+	__u8 pad;
+	__u16 proc_check;  /* … of key and proc, which two processes may write at once */
+	__u32 heads;    /* requests without a slot, by serial: is it HEAD? Then its answer has no body */
+	__u32 proc_gen; /* … procs_gen when it was looked up */
 	__u64 id_state; /* of the generator of span ids */
-	__u64 heads;    /* requests without a slot, by serial: is it HEAD? Then its answer has no body */
+	struct proc proc; /* … what `procs` says of it */
 	struct dir_state dir[2];
 	struct slot front;
 	struct ctx born; /* the context in which connect() was called */

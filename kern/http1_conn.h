@@ -134,10 +134,10 @@ static __noinline int path_ignored(const struct slot *slot)
 	return n < IGNORED_PATH_MAX && bpf_map_lookup_elem(&ignored, &k);
 }
 
-/* A request for which there was no room; most of them at once that are told apart: 64. */
+/* A request for which there was no room; most of them at once that are told apart: 32. */
 static __always_inline void http1_head_note(struct conn *c, int is_head)
 {
-	__u64 bit = 1ull << (c->tail & 63);
+	__u32 bit = 1u << (c->tail & 31);
 
 	c->heads = is_head ? c->heads | bit : c->heads & ~bit;
 }
@@ -174,7 +174,7 @@ static __always_inline void http1_tunnel(struct conn *c)
 static __always_inline void http1_response_head(struct event *e, struct http1 *m)
 {
 	struct slot *slot = slot_head(e->c);
-	__u16 flags = slot ? slot->x.flags : e->c->heads >> (e->c->head & 63) & 1 ? EX_HEAD : 0;
+	__u16 flags = slot ? slot->x.flags : e->c->heads >> (e->c->head & 31) & 1 ? EX_HEAD : 0;
 	int mark = http1_body_begin(m, flags & EX_HEAD, flags & EX_CONNECT);
 
 	if (slot)

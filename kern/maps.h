@@ -158,6 +158,7 @@ __u32 unix_on;   /* the agent did */
 __u32 ring_tight;  /* only what matters goes into the ring */
 __u64 dropped_cnt; /* spans that sampling or an ignore rule left out */
 
+__u32 procs_gen;    /* goes up when an entry of `procs` that connections may remember is void */
 __u32 places_given; /* of `contexts` */
 __u32 links_spilled; /* entries of `links` */
 

@@ -75,7 +75,8 @@ int BPF_PROG(proc_execs, struct task_struct *t)
 {
 	__u32 key = t->tgid;
 
-	bpf_map_delete_elem(&procs, &key);
+	if (!bpf_map_delete_elem(&procs, &key))
+		__sync_fetch_and_add(&procs_gen, 1);
 	proc_tell(t, PROC_EXEC, 0, 0, 0, BPF_RB_FORCE_WAKEUP);
 	return 0;
 }
@@ -84,8 +85,10 @@ int BPF_PROG(proc_execs, struct task_struct *t)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(proc_exits, struct task_struct *t)
 {
-	if (t->pid == t->tgid && proc_tracked(t->tgid))
-		proc_tell(t, PROC_EXIT, 0, 0, 1, BPF_RB_NO_WAKEUP);
+	if (t->pid != t->tgid || !proc_tracked(t->tgid))
+		return 0;
+	__sync_fetch_and_add(&procs_gen, 1);
+	proc_tell(t, PROC_EXIT, 0, 0, 1, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 

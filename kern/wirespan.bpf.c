@@ -24,11 +24,53 @@ enum { IPPROTO_TCP_ = 6, IPPROTO_MPTCP_ = 262, MSG_ERRQUEUE_ = 0x2000, MSG_PEEK_
 
 /* --- runs --- */
 
+static __always_inline __u32 current_key(void)
+{
+	return bpf_get_current_pid_tgid() >> 32;
+}
+
 static __always_inline struct proc *proc_tracked(__u32 key)
 {
 	struct proc *p = bpf_map_lookup_elem(&procs, &key);
 
 	return p && p->flags & PROC_TRACKED ? p : NULL;
+}
+
+/* Whose call this is. A connection remembers its process: one lookup less for each of its messages. */
+struct caller {
+	struct conn *c; /* if there is one already */
+	struct proc *p;
+	__u32 key, gen;
+};
+
+static __always_inline __u16 proc_check(__u32 key, const struct proc *p)
+{
+	return (__u16)(key ^ p->pid << 5 ^ p->start_ns >> 12);
+}
+
+static __always_inline int conn_knows(const struct conn *c, __u32 key, __u32 gen)
+{
+	return c && c->key == key && c->proc_gen == gen && c->proc_check == proc_check(key, &c->proc);
+}
+
+/* 1 when it is a tracked process. */
+static __always_inline int caller_tracked(struct caller *by, struct sock *sk)
+{
+	by->key = current_key();
+	by->gen = *(volatile __u32 *)&procs_gen; /* before the lookup: a change in between shows */
+	by->c = sk->sk_bpf_storage ? bpf_sk_storage_get(&conns, sk, 0, 0) : NULL;
+	by->p = conn_knows(by->c, by->key, by->gen) ? &by->c->proc : proc_tracked(by->key);
+	return by->p != NULL;
+}
+
+static __always_inline void conn_remember(struct conn *c, const struct caller *by)
+{
+	if (by->p == &c->proc)
+		return;
+	c->proc = *by->p;
+	c->key = by->key;
+	c->proc_gen = by->gen;
+	c->proc_check = proc_check(by->key, by->p);
 }
 
 /* Was this old connection opened from this end? A port that connect() chose says so. */
@@ -44,10 +86,9 @@ static __always_inline int port_ignored(__u16 port)
 	return ignore_ports[port >> 6 & 1023] >> (port & 63) & 1;
 }
 
-static __always_inline struct conn *conn_get(struct sock *sk)
+static __always_inline struct conn *conn_get(struct sock *sk, struct conn *c)
 {
-	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-
+	c = c ?: bpf_sk_storage_get(&conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!c) {
 		lost(LOST_STORAGE_FULL);
 		return NULL;
@@ -74,7 +115,6 @@ static __always_inline int event_begin(struct event *e, const struct proc *p, __
 		return -1;
 	e->s = s;
 	e->d = &e->c->dir[e->dir];
-	e->c->key = key;
 	s->proc = *p;
 	s->key = key;
 	s->sk = e->sk;
@@ -119,14 +159,15 @@ enum send_how {
 
 /* how is a constant: each program has in it only what it needs. size: of SEND_PAGE. */
 static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg, __u32 size,
-				       enum send_how how, struct proc *p, __u32 key)
+				       enum send_how how, struct caller *by)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	struct conn *c = tp ? conn_get(sk) : NULL;
+	struct conn *c = tp ? conn_get(sk, by->c) : NULL;
 	struct event e = { .sk = sk, .c = c, .dir = TX };
 
-	if (!c || c->flags & CONN_SILENT || event_begin(&e, p, key, how != SEND_STEP))
+	if (!c || c->flags & CONN_SILENT || event_begin(&e, by->p, by->key, how != SEND_STEP))
 		return;
+	conn_remember(c, by);
 	conn_identify(c, e.s, tp);
 	conn_taken(&e, tp);
 	if (how != SEND_PAGE) {
@@ -141,14 +182,14 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 }
 
 /* A Unix-domain socket has taken n bytes. */
-static __always_inline void conn_sent(struct sock *sk, int n, struct proc *p, __u32 key,
-				      int preemptible)
+static __always_inline void conn_sent(struct sock *sk, int n, struct caller *by, int preemptible)
 {
-	struct conn *c = conn_get(sk);
+	struct conn *c = conn_get(sk, by->c);
 	struct event e = { .sk = sk, .c = c, .dir = TX };
 
-	if (!c || c->flags & CONN_SILENT || event_begin(&e, p, key, preemptible))
+	if (!c || c->flags & CONN_SILENT || event_begin(&e, by->p, by->key, preemptible))
 		return;
+	conn_remember(c, by);
 	unix_identify(c, sk);
 	e.s->len = n;
 	chunk_done(e.s, n);
@@ -228,11 +269,11 @@ static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int 
 		conn_follow(e);
 }
 
-static __always_inline void conn_received(struct sock *sk, int n, int flags, struct proc *p,
-					  __u32 key, int preemptible)
+static __always_inline void conn_received(struct sock *sk, int n, int flags, struct caller *by,
+					  int preemptible)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	struct conn *c = conn_get(sk);
+	struct conn *c = conn_get(sk, by->c);
 	struct event e = { .sk = sk, .c = c, .dir = RX };
 
 	if (!c || c->flags & CONN_SILENT)
@@ -241,7 +282,8 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 		lost(LOST_CONCURRENT);
 		return;
 	}
-	if (!event_begin(&e, p, key, preemptible)) {
+	if (!event_begin(&e, by->p, by->key, preemptible)) {
+		conn_remember(c, by);
 		conn_read(&e, tp, n, flags);
 		event_end(&e);
 	}
@@ -250,20 +292,14 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 
 /* --- providers --- */
 
-static __always_inline __u32 current_key(void)
-{
-	return bpf_get_current_pid_tgid() >> 32;
-}
-
 /* preemptible: see scratch_claim. */
 static __always_inline int on_send(struct sock *sk, const struct msghdr *msg, __u32 size,
 				   enum send_how how)
 {
-	__u32 key = current_key();
-	struct proc *p = proc_tracked(key);
+	struct caller by;
 
-	if (p)
-		conn_sends(sk, msg, size, how, p, key);
+	if (caller_tracked(&by, sk))
+		conn_sends(sk, msg, size, how, &by);
 	return 0;
 }
 
@@ -274,7 +310,7 @@ static __always_inline int on_other(struct sock *sk, __u16 proto)
 
 	if (proto != IPPROTO_MPTCP_)
 		return 0;
-	c = conn_get(sk);
+	c = conn_get(sk, NULL);
 	if (c && !(c->flags & CONN_SILENT))
 		undecoded(c, UNDECODED_MPTCP);
 	return 0;
@@ -283,15 +319,13 @@ static __always_inline int on_other(struct sock *sk, __u16 proto)
 static __always_inline int on_receive(struct sock *sk, int n, int flags, int preemptible)
 {
 	__u16 family = sk->__sk_common.skc_family;
-	__u32 key = current_key();
-	struct proc *p;
+	struct caller by;
 
 	if (n < 0 || flags & (MSG_PEEK_ | MSG_ERRQUEUE_ | MSG_OOB_))
 		return 0;
 	if (family != AF_INET_ && family != AF_INET6_ && !sock_is_unix_stream(sk))
 		return 0;
-	p = proc_tracked(key);
-	if (!p)
+	if (!caller_tracked(&by, sk))
 		return 0;
 	if (family == AF_UNIX_ && !unix_on) {
 		unix_notice(n, preemptible);
@@ -299,7 +333,7 @@ static __always_inline int on_receive(struct sock *sk, int n, int flags, int pre
 	}
 	if (family != AF_UNIX_ && sk->sk_protocol != IPPROTO_TCP_)
 		return on_other(sk, sk->sk_protocol);
-	conn_received(sk, n, flags, p, key, preemptible);
+	conn_received(sk, n, flags, &by, preemptible);
 	return 0;
 }
 
@@ -330,14 +364,10 @@ int BPF_PROG(receive_tp, struct sock *sk, int ret, int flags)
 
 static __always_inline int on_sent(struct sock *sk, int n, int preemptible)
 {
-	__u32 key = current_key();
-	struct proc *p;
+	struct caller by;
 
-	if (!sock_is_unix_stream(sk) || n <= 0)
-		return 0;
-	p = proc_tracked(key);
-	if (p)
-		conn_sent(sk, n, p, key, preemptible);
+	if (sock_is_unix_stream(sk) && n > 0 && caller_tracked(&by, sk))
+		conn_sent(sk, n, &by, preemptible);
 	return 0;
 }
 
@@ -392,7 +422,7 @@ static __always_inline void conn_opening(struct sock *sk)
 {
 	__u32 key = current_key();
 	struct proc *p = proc_tracked(key);
-	struct conn *c = p ? conn_get(sk) : NULL;
+	struct conn *c = p ? conn_get(sk, NULL) : NULL;
 	struct scratch *s;
 	struct ctx *x;
 

@@ -68,7 +68,7 @@ void pair_boot(void)
 	memset(lost_cnt, 0, sizeof(lost_cnt));
 	memset(undecoded_cnt, 0, sizeof(undecoded_cnt));
 	memset(conn_cnt, 0, sizeof(conn_cnt));
-	places_given = links_spilled = 0;
+	places_given = links_spilled = procs_gen = 0;
 	opened = unix_on = unix_seen = ring_tight = 0;
 	dropped_cnt = 0;
 	defaults_set();

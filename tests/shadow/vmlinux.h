@@ -74,6 +74,7 @@ struct sock {
 	struct sk_buff_head sk_receive_queue;
 	__u16 sk_protocol, sk_type;
 	__u8 sk_shutdown;
+	void *sk_bpf_storage;
 };
 
 struct unix_sock {

@@ -25,7 +25,8 @@
 #define bpf_map_lookup_elem(m, k) shadow_lookup((m), MAP_SHAPE(m), (k))
 #define bpf_map_update_elem(m, k, v, how) shadow_update((m), MAP_SHAPE(m), (k), (v))
 #define bpf_map_delete_elem(m, k) shadow_delete((m), MAP_SHAPE(m), (k))
-#define bpf_sk_storage_get(m, sk, init, how) shadow_storage((m), sizeof(*(m)->value), (sk), (init), (how))
+#define bpf_sk_storage_get(m, sk, init, how)                                                       \
+	((sk)->sk_bpf_storage = shadow_storage((m), sizeof(*(m)->value), (sk), (init), (how)))
 #define bpf_task_storage_get(m, t, init, how) shadow_storage((m), sizeof(*(m)->value), (t), (init), (how))
 
 #define bpf_loop shadow_loop
