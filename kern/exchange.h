@@ -89,20 +89,47 @@ static __always_inline void slot_pop(struct conn *c)
 	c->head++;
 }
 
+/* Over a Unix-domain socket the hook of the server's send may come when the client has read the answer and
+ * gone on: then the server was done no later than its client. */
+static __always_inline void unix_ended(const struct conn *c, struct scratch *s, struct exchange *x)
+{
+	__u64 key = link_key(c, x);
+	__u32 at = (__u32)key & (UNIX_ENDS - 1);
+	struct unix_end *end = bpf_map_lookup_elem(&unix_ends, &at);
+
+	if (!end)
+		return;
+	if (c->role == ROLE_CLIENT) {
+		end->ns = s->now;
+		end->key = key;
+		return;
+	}
+	if (*(volatile __u64 *)&end->key != key || end->ns >= s->now || end->ns < x->start_ns)
+		return;
+	s->now = end->ns;
+	if (x->first_ns > s->now)
+		x->first_ns = s->now;
+}
+
 /* An exchange ends now: its span goes to the agent and nothing of it stays. flags: enum rec_span_flags. */
 VERIFIED_ALONE int exchange_finish(struct conn *c, struct scratch *s, __u32 flags)
 {
 	struct slot *slot;
+	__u64 now;
 
 	if (!c || !s || conn_is_idle(c))
 		return 0;
+	now = s->now;
 	slot = slot_head(c);
 	if (slot) {
 		exchange_close(c, &slot->x);
+		if (c->flags & CONN_UNIX)
+			unix_ended(c, s, &slot->x);
 		if (slot->x.flags & EX_OPEN)
 			span_emit(c, s, slot, flags);
 	}
 	slot_pop(c);
+	s->now = now;
 	return 0;
 }
 

@@ -333,7 +333,7 @@ static __always_inline int http1_line_start(struct http1 *m, struct window *w, _
 	__u8 header = 0;
 	__u32 n;
 
-	if (c == '\r') {
+	if (c == '\r' && m->col != 255) {
 		m->col = 255; /* only a line feed may follow */
 		w->at++;
 		if (w->at >= w->n)

@@ -31,7 +31,12 @@ enum {
 	LINK_PLACES = 32768,
 	GO_PLACES = 16384,
 	GO_WAYS = 4,
+	UNIX_ENDS = 2048,
 	PLACE_STRIDE = 9973, /* odd: neighbours in time do not share a cache line */
+};
+
+struct unix_end {
+	__u64 key, ns;
 };
 
 struct spill_key {
@@ -103,6 +108,15 @@ struct {
 	__type(key, __u64);
 	__type(value, struct ctx);
 } links SEC(".maps");
+
+/* When clients of Unix-domain sockets had their answers, by peer_link.key; see unix_end. Written over by
+ * the next one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, UNIX_ENDS);
+	__type(key, __u32);
+	__type(value, struct unix_end);
+} unix_ends SEC(".maps");
 
 /* Exchanges behind the first one of a pipelining connection. Deleted when their turn comes or the
  * socket closes. Full: LOST_SPILL_FULL, that exchange gives no span. */

@@ -490,10 +490,12 @@ static __always_inline void conn_closing(struct sock *sk, struct conn *c, int cl
 	if (conn_is_idle(c))
 		return;
 	p = bpf_map_lookup_elem(&procs, &key);
-	if (!p || event_begin(&e, p, key, 0))
-		return;
-	conn_finish(&e, closed);
-	event_end(&e);
+	if (p && !event_begin(&e, p, key, 0)) {
+		conn_finish(&e, closed);
+		event_end(&e);
+	} else if (closed) {
+		queue_drop(&e); /* its process is gone; so shall be what the maps hold of it */
+	}
 }
 
 static __always_inline void conn_changes(struct sock *sk, int old, int state)
@@ -523,6 +525,17 @@ int BPF_PROG(sock_state, struct sock *sk, int old, int state)
 	} else if (state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_LAST_ACK || state == BPF_TCP_CLOSE) {
 		conn_changes(sk, old, state);
 	}
+	return 0;
+}
+
+/* The program has let go of it: what it could still have read, nobody will. */
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(sock_destroyed, struct sock *sk)
+{
+	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
+
+	if (c)
+		conn_closing(sk, c, 1);
 	return 0;
 }
 

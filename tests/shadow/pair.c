@@ -452,8 +452,10 @@ void pair_fin(struct pair *p, int who)
 static void end_gone(struct pair *p, int end)
 {
 	shadow_task = &idle.task;
-	if (!p->is_unix)
+	if (!p->is_unix) {
 		state_set(p, end, BPF_TCP_CLOSE);
+		sock_destroyed(NULL, sock_of(p, end));
+	}
 	shadow_storage_free(sock_of(p, end));
 }
 
