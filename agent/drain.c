@@ -181,6 +181,7 @@ static void *drain_run(void *arg)
 	struct drain *d = arg;
 	int n, timeout_ms = POLL_MS;
 
+	thread_yields(); /* to the traced: the ring holds what comes in the meantime */
 	while (!d->stop) {
 		ring_buffer__poll(d->ring, timeout_ms);
 		n = ring_buffer__consume(d->ring); /* most records do not wake us */

@@ -171,18 +171,28 @@ static void text_take(struct build *bd)
 	}
 }
 
-/* Empty for :: as well: a socket without addresses, such as a Unix-domain one. */
-static struct str address_text(struct arena *a, const uint8_t addr[16])
+static void address_write(struct address_name *to, const uint8_t addr[16])
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, 0xff}, none[16];
-	char text[INET6_ADDRSTRLEN];
+	static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
 	bool v4 = !memcmp(addr, mapped, sizeof(mapped));
+
+	memcpy(to->addr, addr, sizeof(to->addr));
+	must(inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? addr + 12 : addr, to->text, sizeof(to->text)));
+	to->len = (uint8_t)strlen(to->text);
+}
+
+/* Empty for :: as well: a socket without addresses, such as a Unix-domain one. */
+static struct str address_text(struct span_builder *b, struct arena *a, const uint8_t addr[16])
+{
+	static const uint8_t none[16];
+	uint32_t at = (addr[15] ^ addr[14] * 7u ^ addr[13] * 31u) % ADDRESS_NAMES;
+	struct address_name *name = &b->addresses[at];
 
 	if (!memcmp(addr, none, sizeof(none)))
 		return STR("");
-	if (!inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? addr + 12 : addr, text, sizeof(text)))
-		return STR("");
-	return utf8_copy(a, str_of(text));
+	if (!name->len || memcmp(name->addr, addr, sizeof(name->addr)) != 0)
+		address_write(name, addr);
+	return arena_str(a, name->text, name->len);
 }
 
 static uint32_t attrs_make(const struct build *bd, const struct attr_maker *makers, uint32_t cnt,
@@ -233,8 +243,8 @@ int span_build(struct span_builder *b, struct arena *a, const struct rec_span *r
 	if (err)
 		return err;
 	text_take(&bd);
-	bd.local = address_text(a, rs->local_addr);
-	bd.remote = address_text(a, rs->remote_addr);
+	bd.local = address_text(b, a, rs->local_addr);
+	bd.remote = address_text(b, a, rs->remote_addr);
 	bd.cut = build_has(&bd, SPAN_CUT);
 	protos[rs->proto]->prepare(&bd);
 	err = attrs_fill(&bd, &sp.attrs);

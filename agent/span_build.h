@@ -14,11 +14,21 @@
 
 #define SEMCONV_SCHEMA_URL "https://opentelemetry.io/schemas/1.37.0"
 
+/* An address that was written out lately: nearly all spans of a node have the same few. */
+struct address_name {
+	uint8_t addr[16];
+	uint8_t len; /* of text; 0: free */
+	char text[46];
+};
+
+enum { ADDRESS_NAMES = 64 };
+
 struct span_builder {
 	const struct config *conf;
 	struct routes *routes;
 	struct stmts *stmts;
 	int64_t boot_to_real_ns; /* added to CLOCK_BOOTTIME gives time since 1970 */
+	struct address_name addresses[ADDRESS_NAMES];
 };
 
 /* Fills *ret; everything it needs lives in the arena, in the builder or in *pi. 0, or -EBADMSG for

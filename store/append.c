@@ -166,6 +166,7 @@ static void *committer_run(void *arg)
 {
 	struct store *s = arg;
 
+	thread_yields();
 	pthread_mutex_lock(&s->lock);
 	for (;;) {
 		uint64_t now = clock_mono_ns(), due = commit_due_ns(s);

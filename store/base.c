@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -374,6 +376,16 @@ uint64_t clock_real_ns(void)
 uint64_t clock_mono_ns(void)
 {
 	return clock_ns(CLOCK_MONOTONIC);
+}
+
+/* --- threads --- */
+
+void thread_yields(void)
+{
+	const struct sched_param none = {0};
+
+	/* Where it is not allowed, the thread goes on as it was. */
+	(void)pthread_setschedparam(pthread_self(), SCHED_BATCH, &none);
 }
 
 /* --- hex --- */

@@ -84,6 +84,9 @@ enum { NS_PER_MS = 1000000, NS_PER_S = 1000000000 };
 uint64_t clock_real_ns(void); /* since 1970 */
 uint64_t clock_mono_ns(void); /* never goes back; for deadlines */
 
+/* --- threads --- */
+void thread_yields(void); /* from now on the caller, when it wakes, lets others finish their turn */
+
 /* --- hex --- */
 void hex_encode(char *out, const uint8_t *in, size_t in_len); /* 2 * in_len + NUL, lower case */
 int hex_decode(uint8_t *out, const char *in, size_t in_len);  /* in_len even; 0 or -EINVAL */
