@@ -146,8 +146,8 @@ enum conn_flags {
 	CONN_SILENT = 4,   /* not decoded: nothing more is done */
 	CONN_COUNTED = 8,  /* in conn_cnt */
 	CONN_UNIX = 16,    /* a Unix-domain socket: see unix.h */
-	CONN_SURE = 64,    /* its name was read again and found right */
 	CONN_SNIFFED_TX = 32, /* the last chunk that gave no protocol was sent, not received */
+	CONN_SURE = 64,    /* its name was read again and found right */
 };
 
 struct conn {
