@@ -133,7 +133,8 @@ static void note_drop(struct discover *d, struct proc_info *pi)
 
 /* --- decisions --- */
 
-/* The kernel half need not be told what it did itself, but for Go, which it cannot know. */
+/* The kernel half need not be told what it did itself, but for Go, which it cannot know, and for a
+ * listener: our answer to an exec of before may just have undone it. */
 static void track(struct discover *d, struct proc_info *pi, bool in_kernel, const char *why)
 {
 	uint32_t flags = PROC_TRACKED | (pi->is_go ? PROC_GO : 0);
@@ -147,14 +148,19 @@ static void track(struct discover *d, struct proc_info *pi, bool in_kernel, cons
 	log_debug("tracing %u " STR_FMT ": %s", pi->pid, STR_ARG(pi->service), why);
 }
 
+static void forget(struct discover *d, struct proc_info *pi)
+{
+	if (pi->flags)
+		note_drop(d, pi);
+	pi->flags = 0;
+}
+
 /* Ours and the kernel half's memory of a process that is not traced, or not any more. */
 static void untrack(struct discover *d, struct proc_info *pi, bool in_kernel)
 {
 	if (in_kernel || pi->flags)
 		d->set(d->set_arg, pi, 0);
-	if (pi->flags)
-		note_drop(d, pi);
-	pi->flags = 0;
+	forget(d, pi);
 }
 
 static void decide(struct discover *d, const struct rec_proc *rp, struct proc_info *pi,
@@ -169,9 +175,11 @@ static void decide(struct discover *d, const struct rec_proc *rp, struct proc_in
 			return;
 	} else if (is_selected(d->conf, pi, rp->port, why) || is_like_parent(pi, parent, why) ||
 		   rp->tracked) {
-		track(d, pi, rp->tracked, why);
+		track(d, pi, rp->tracked && rp->what != PROC_LISTEN, why);
 		return;
 	}
+	if (rp->undecided)
+		d->set(d->set_arg, pi, PROC_UNDECIDED);
 	if (!pi->flags)
 		procs_changed(d->procs, pi->key); /* it may never be said to have ended */
 }
@@ -197,7 +205,7 @@ static void on_exec(struct discover *d, const struct rec_proc *rp)
 	bool was_tracked = old && (old->flags & PROC_TRACKED);
 
 	if (old)
-		untrack(d, old, false);
+		forget(d, old);
 	procs_changed(d->procs, rp->head.key);
 	if (!was_tracked && !d->conf->exe_path_cnt && !d->conf->name_cnt)
 		return;
@@ -207,6 +215,8 @@ static void on_exec(struct discover *d, const struct rec_proc *rp)
 		track(d, pi, false, "was traced and runs the same program again");
 	else
 		decide(d, rp, pi, NULL);
+	if (was_tracked && !pi->flags) /* what we said of the old program may have come after the exec */
+		d->set(d->set_arg, pi, 0);
 }
 
 static void on_fork(struct discover *d, const struct rec_proc *rp)
@@ -223,10 +233,8 @@ static void on_exit_of(struct discover *d, const struct rec_proc *rp)
 	const struct proc_info gone = {
 		.key = rp->head.key, .pid = rp->pid, .start_ns = rp->start_ns};
 
-	if (pi && pi->flags) {
-		note_drop(d, pi);
-		pi->flags = 0;
-	}
+	if (pi)
+		forget(d, pi);
 	procs_ended(d->procs, rp->head.key);
 	d->set(d->set_arg, &gone, 0);
 }

@@ -110,7 +110,9 @@ static void on_decision(void *arg, const struct proc_info *pi, uint32_t flags)
 		proc_end_later(d, pi);
 		return;
 	}
-	if (loader_proc_set(d->loader, pi->key, pi->pid, pi->start_ns, flags) && flags)
+	if (flags == PROC_UNDECIDED)
+		loader_proc_forget(d->loader, pi->key);
+	else if (loader_proc_set(d->loader, pi->key, pi->pid, pi->start_ns, flags) && flags)
 		log_warn("process %u cannot be traced: the kernel's table is full", pi->pid);
 }
 

@@ -134,6 +134,7 @@ static void set_selection(struct wirespan_bpf *skel, const struct config *c)
 	set_bits((uint64_t *)skel->rodata->track_ports, c->open_ports, c->open_port_cnt);
 	set_bits((uint64_t *)skel->rodata->ignore_ports, c->ignore_ports, c->ignore_port_cnt);
 	skel->rodata->track_listeners = !c->open_port_cnt && !c->exe_path_cnt && !c->name_cnt;
+	skel->rodata->track_programs = c->exe_path_cnt || c->name_cnt;
 	skel->rodata->ignore_paths = c->ignore_path_cnt > 0;
 	skel->rodata->sample_below = c->sample_below;
 	skel->rodata->slow_ns = c->slow_ns;
@@ -450,6 +451,15 @@ int loader_proc_set(struct loader *l, uint32_t key, uint32_t pid, uint64_t start
 	err = flags ? bpf_map_update_elem(fd, &key, &p, BPF_ANY) : bpf_map_delete_elem(fd, &key);
 	__sync_fetch_and_add(&l->skel->bss->procs_gen, 1); /* connections look it up again */
 	return err;
+}
+
+void loader_proc_forget(struct loader *l, uint32_t key)
+{
+	struct proc p;
+	int fd = bpf_map__fd(l->skel->maps.procs);
+
+	if (!bpf_map_lookup_elem(fd, &key, &p) && !(p.flags & PROC_TRACKED))
+		bpf_map_delete_elem(fd, &key);
 }
 
 void loader_proc_end(struct loader *l, uint32_t key, uint64_t start_ns)

@@ -27,6 +27,7 @@ enum {
 	TEXTS_MAX = 8,   /* SQL texts remembered, so as not to send them again; a power of two */
 	TEXT_RESEND = 64, /* … but once in so many times, in case the agent has let go of it */
 	SCRATCH_SLOTS = 4,
+	DIR_TRIES = 4096, /* to enter a direction */
 };
 
 /* What a thread or goroutine is working for. */
@@ -208,6 +209,12 @@ struct event {
 	struct dir_state *d; /* of the connection's two */
 	struct scratch *s;
 	__u64 dir; /* enum dir: which one that is */
+};
+
+/* Waits for another run to leave a direction. */
+struct dir_wait {
+	struct dir_state *d;
+	__u64 entered;
 };
 
 /* Do the bytes of this event carry requests? */

@@ -275,6 +275,22 @@ static __always_inline void link_withdraw(struct conn *c, const struct exchange 
 		link_unspill(link_key(c, x));
 }
 
+/* The client is gone, and the server may yet read what it asked. */
+static __always_inline void link_bequeath(struct conn *c, struct exchange *x)
+{
+	struct ctx v = { { x->trace[0], x->trace[1] }, x->span, 0, x->flags & EX_QUIET };
+	__u32 at = __sync_fetch_and_add(&links_left_cnt, 1) & (LINKS_LEFT - 1);
+	__u64 *left = bpf_map_lookup_elem(&links_left, &at), key = link_key(c, x), old;
+
+	if (!c->isn || !left)
+		return;
+	if (!(x->flags & EX_LINK_SPILLED)) /* its place will be another connection's */
+		link_spill(x, key, &v);
+	old = __sync_lock_test_and_set(left, key);
+	if (old)
+		link_unspill(old);
+}
+
 /* The connection closes: its place is free. */
 static __always_inline void link_leave(const struct conn *c)
 {
@@ -463,12 +479,14 @@ VERIFIED_ALONE int exchange_open(struct conn *c, struct scratch *s, struct excha
 }
 
 /* Takes back what exchange_open published. */
-static __always_inline void exchange_close(struct conn *c, const struct exchange *x)
+static __always_inline void exchange_close(struct conn *c, struct exchange *x, int aborted)
 {
 	if (!(x->flags & EX_OPEN))
 		return;
 	if (c->role == ROLE_SERVER)
 		context_close(c, x);
+	else if (aborted)
+		link_bequeath(c, x);
 	else
 		link_withdraw(c, x);
 }

@@ -7,7 +7,7 @@
 
 #include "kern/context.h"
 
-enum { AF_INET_ = 2, AF_INET6_ = 10, SOCK_DEAD_ = 1 << 0, SOCK_DONE_ = 1 << 1 };
+enum { AF_INET_ = 2, AF_INET6_ = 10, SOCK_DONE_ = 1 << 1 };
 
 /* Asking how full the ring is costs a shared cache line: one span in eight asks. */
 static __always_inline __u64 ring_flags(__u64 random)

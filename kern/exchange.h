@@ -122,7 +122,7 @@ VERIFIED_ALONE int exchange_finish(struct conn *c, struct scratch *s, __u32 flag
 	now = s->now;
 	slot = slot_head(c);
 	if (slot) {
-		exchange_close(c, &slot->x);
+		exchange_close(c, &slot->x, flags & SPAN_ABORTED);
 		if (c->flags & CONN_UNIX)
 			unix_ended(c, s, &slot->x);
 		if (slot->x.flags & EX_OPEN)
@@ -142,7 +142,7 @@ VERIFIED_ALONE int exchange_drop(struct conn *c)
 		return 0;
 	slot = slot_head(c);
 	if (slot)
-		exchange_close(c, &slot->x);
+		exchange_close(c, &slot->x, 0);
 	slot_pop(c);
 	return 0;
 }

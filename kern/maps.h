@@ -32,6 +32,7 @@ enum {
 	GO_PLACES = 16384,
 	GO_WAYS = 4,
 	UNIX_ENDS = 2048,
+	LINKS_LEFT = 1024,
 	PLACE_STRIDE = 9973, /* odd: neighbours in time do not share a cache line */
 };
 
@@ -99,8 +100,8 @@ struct {
 } link_places SEC(".maps");
 
 /* Links that found their place taken by another connection, or that are pipelined, by peer_link.key.
- * Deleted by the reader; else by the writer when the response has come or the socket closes. Full:
- * LOST_LINK_FULL, two traces. */
+ * Deleted by the reader; else by the writer when the response has come. Full: LOST_LINK_FULL, two
+ * traces. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -108,6 +109,15 @@ struct {
 	__type(key, __u64);
 	__type(value, struct ctx);
 } links SEC(".maps");
+
+/* The last links whose clients were gone before the response had come; each deletes from `links` the one
+ * it takes the place of. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LINKS_LEFT);
+	__type(key, __u32);
+	__type(value, __u64);
+} links_left SEC(".maps");
 
 /* When clients of Unix-domain sockets had their answers, by peer_link.key; see unix_end. Written over by
  * the next one. */
@@ -128,8 +138,8 @@ struct {
 	__type(value, struct slot);
 } spill SEC(".maps");
 
-/* Tracked processes. The agent decides and deletes; the kernel half adds children and listeners
- * that cannot wait. Full: LOST_PROC_FULL, that process is not traced. */
+/* Tracked processes, and those that the agent has yet to decide on. It decides and deletes; the kernel
+ * half adds children and listeners that cannot wait, and programs that began. Full: LOST_PROC_FULL, that process is not traced. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -175,12 +185,14 @@ __u64 dropped_cnt; /* spans that sampling or an ignore rule left out */
 __u32 procs_gen;    /* goes up when an entry of `procs` that connections may remember is void */
 __u32 places_given; /* of `contexts` */
 __u32 links_spilled; /* entries of `links` */
+__u32 links_left_cnt;
 
 /* Set by the agent before loading. */
 const volatile __u32 agent_pidns; /* inode of its pid namespace */
 const volatile __u32 agent_pid;   /* in that namespace */
 const volatile __u64 id_seed;
 const volatile __u8 track_listeners; /* every TCP listener is tracked */
+const volatile __u8 track_programs;  /* a process may be selected by its program */
 const volatile __u64 track_ports[1024]; /* bitmap of ports whose listeners are tracked at once */
 const volatile __u64 ignore_ports[1024]; /* bitmap of ports whose connections are not looked at */
 const volatile __u8 ignore_paths;       /* the map `ignored` has entries */

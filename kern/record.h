@@ -12,7 +12,7 @@
 #include <linux/types.h>
 #endif
 
-enum { RECORD_VERSION = 1 };
+enum { RECORD_VERSION = 2 };
 
 /* One line per protocol: the identifier, its name in configuration, status and metrics. */
 #define PROTOCOLS(X)                                                                               \
@@ -174,8 +174,8 @@ enum rec_proc_what {
 	PROC_FOUND = 1, /* was there at start (iterator) */
 	PROC_EXEC,      /* runs another program now: not tracked until decided anew */
 	PROC_LISTEN,    /* began to listen on port */
-	PROC_FORK,      /* child of parent, tracked as it is */
-	PROC_EXIT,      /* a tracked process ended */
+	PROC_FORK,      /* child of parent, tracked or undecided as it is */
+	PROC_EXIT,      /* a tracked or undecided process ended */
 };
 
 /* Processes as the kernel sees them. The agent decides who is tracked, except for what cannot wait
@@ -188,7 +188,8 @@ struct rec_proc {
 	__u16 port;       /* PROC_LISTEN and PROC_FOUND with a listener; else 0 */
 	__u8 what;        /* enum rec_proc_what */
 	__u8 tracked;     /* 1: the kernel half tracks it already */
-	__u32 pad;
+	__u8 undecided;   /* 1: it holds the process as PROC_UNDECIDED */
+	__u8 pad[3];
 };
 
 /* Value of the procs map, written by both sides; key: struct rec_head.key. */
@@ -201,6 +202,7 @@ struct proc {
 enum proc_flags {
 	PROC_TRACKED = 1,
 	PROC_GO = 2, /* executors are goroutines; decided from the executable, never from a register */
+	PROC_UNDECIDED = 4, /* not tracked yet: children are told of, for they will be what it is */
 };
 
 /* Key of the ignored map: a path without query, zero-padded; longer paths are never ignored. */

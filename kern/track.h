@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* track.h - which processes are looked at. The agent decides; what cannot wait for it is decided
- * here: a listener on a selected port is tracked before it can accept, a child is tracked like its
- * parent, and exec makes the process undecided again. Every change is told to the agent. */
+ * here: a listener on a selected port is tracked before it can accept, a child is what its parent is,
+ * and exec makes the process undecided again: until the agent has looked at the new program, its
+ * children are undecided too. Every change is told to the agent. */
 #ifndef WIRESPAN_TRACK_H
 #define WIRESPAN_TRACK_H
 
+/* flags: enum proc_flags, of its entry in `procs`; 0: it has none. */
 static __always_inline void proc_tell(struct task_struct *t, __u8 what, __u16 port, __u32 parent,
-				      int tracked, __u64 wake)
+				      __u32 flags, __u64 wake)
 {
 	struct rec_proc r = {};
 
@@ -16,12 +18,14 @@ static __always_inline void proc_tell(struct task_struct *t, __u8 what, __u16 po
 	r.parent_key = parent;
 	r.port = port;
 	r.what = what;
-	r.tracked = !!tracked;
+	r.tracked = !!(flags & PROC_TRACKED);
+	r.undecided = !!(flags & PROC_UNDECIDED);
 	if (bpf_ringbuf_output(&ring, &r, sizeof(r), wake))
 		lost(LOST_RING_PROC);
 }
 
-static __always_inline int proc_track(struct task_struct *t, __u32 flags)
+/* The flags that it has now. */
+static __always_inline __u32 proc_set(struct task_struct *t, __u32 flags)
 {
 	__u32 key = t->tgid;
 	struct proc p = { .start_ns = task_start_ns(t), .pid = task_agent_pid(t), .flags = flags };
@@ -32,7 +36,14 @@ static __always_inline int proc_track(struct task_struct *t, __u32 flags)
 		lost(LOST_PROC_FULL);
 		return 0;
 	}
-	return 1;
+	return flags;
+}
+
+static __always_inline __u32 proc_flags_of(__u32 key)
+{
+	struct proc *p = bpf_map_lookup_elem(&procs, &key);
+
+	return p ? p->flags : 0;
 }
 
 static __always_inline int port_tracked(__u16 port)
@@ -44,40 +55,38 @@ static __always_inline void proc_listens(struct sock *sk)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	__u16 port = sk->__sk_common.skc_num;
-	struct proc *known = proc_tracked(t->tgid);
-	int tracked = !!known;
+	__u32 flags = proc_flags_of(t->tgid);
 
-	if (!known && port_tracked(port))
-		tracked = proc_track(t, PROC_TRACKED);
-	proc_tell(t, PROC_LISTEN, port, 0, tracked, BPF_RB_FORCE_WAKEUP);
+	if (!(flags & PROC_TRACKED) && port_tracked(port))
+		flags = proc_set(t, PROC_TRACKED);
+	proc_tell(t, PROC_LISTEN, port, 0, flags, BPF_RB_FORCE_WAKEUP);
 }
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(proc_forks, struct task_struct *parent, struct task_struct *child)
 {
-	__u32 from = parent->tgid, key = child->tgid;
-	struct proc *p;
+	__u32 from = parent->tgid, key = child->tgid, flags;
 
 	if (from == key)
 		return 0; /* a thread */
-	p = proc_tracked(from);
-	if (!p) {
-		if (bpf_map_lookup_elem(&procs, &key))
-			bpf_map_delete_elem(&procs, &key); /* an old process had this number */
-		return 0;
-	}
-	proc_tell(child, PROC_FORK, 0, from, proc_track(child, p->flags), BPF_RB_NO_WAKEUP);
+	flags = proc_flags_of(from);
+	if (flags)
+		proc_tell(child, PROC_FORK, 0, from, proc_set(child, flags), BPF_RB_NO_WAKEUP);
+	else if (proc_flags_of(key))
+		bpf_map_delete_elem(&procs, &key); /* an old process had this number */
 	return 0;
 }
 
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(proc_execs, struct task_struct *t)
 {
-	__u32 key = t->tgid;
+	__u32 key = t->tgid, flags = 0;
 
 	if (!bpf_map_delete_elem(&procs, &key))
 		__sync_fetch_and_add(&procs_gen, 1);
-	proc_tell(t, PROC_EXEC, 0, 0, 0, BPF_RB_FORCE_WAKEUP);
+	if (track_programs)
+		flags = proc_set(t, PROC_UNDECIDED);
+	proc_tell(t, PROC_EXEC, 0, 0, flags, BPF_RB_FORCE_WAKEUP);
 	return 0;
 }
 
@@ -85,10 +94,13 @@ int BPF_PROG(proc_execs, struct task_struct *t)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(proc_exits, struct task_struct *t)
 {
-	if (t->pid != t->tgid || !proc_tracked(t->tgid))
+	__u32 flags = t->pid == t->tgid ? proc_flags_of(t->tgid) : 0;
+
+	if (!flags)
 		return 0;
-	__sync_fetch_and_add(&procs_gen, 1);
-	proc_tell(t, PROC_EXIT, 0, 0, 1, BPF_RB_NO_WAKEUP);
+	if (flags & PROC_TRACKED)
+		__sync_fetch_and_add(&procs_gen, 1);
+	proc_tell(t, PROC_EXIT, 0, 0, flags, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 
@@ -100,8 +112,8 @@ int proc_files(struct bpf_iter__task_file *ctx)
 	struct file *f = ctx->file;
 	struct socket *so;
 	struct sock *sk;
+	__u32 flags;
 	__u16 port;
-	int tracked;
 
 	if (!t || !f || t->pid != t->tgid)
 		return 0;
@@ -112,8 +124,10 @@ int proc_files(struct bpf_iter__task_file *ctx)
 	if (sk->sk_protocol != IPPROTO_TCP_ && sk->sk_protocol != IPPROTO_MPTCP_)
 		return 0;
 	port = sk->__sk_common.skc_num;
-	tracked = proc_tracked(t->tgid) || (port_tracked(port) && proc_track(t, PROC_TRACKED));
-	proc_tell(t, PROC_FOUND, port, 0, tracked, BPF_RB_NO_WAKEUP);
+	flags = proc_flags_of(t->tgid);
+	if (!(flags & PROC_TRACKED) && port_tracked(port))
+		flags = proc_set(t, PROC_TRACKED);
+	proc_tell(t, PROC_FOUND, port, 0, flags, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 
@@ -122,9 +136,14 @@ SEC("iter/task")
 int proc_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_struct *t = ctx->task;
+	__u32 flags;
 
-	if (t && t->pid == t->tgid && !(t->flags & PF_KTHREAD_))
-		proc_tell(t, PROC_FOUND, 0, 0, !!proc_tracked(t->tgid), BPF_RB_NO_WAKEUP);
+	if (!t || t->pid != t->tgid || t->flags & PF_KTHREAD_)
+		return 0;
+	flags = proc_flags_of(t->tgid);
+	if (!flags && track_programs)
+		flags = proc_set(t, PROC_UNDECIDED);
+	proc_tell(t, PROC_FOUND, 0, 0, flags, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 

@@ -128,6 +128,34 @@ static __always_inline void event_end(struct event *e)
 	scratch_release(e->s);
 }
 
+/* One run at a time looks at what is received. */
+static __always_inline int dir_enter(struct dir_state *d)
+{
+	return !__sync_val_compare_and_swap(&d->busy, 0, 1);
+}
+
+static __always_inline void dir_leave(struct dir_state *d)
+{
+	__sync_lock_test_and_set(&d->busy, 0);
+}
+
+static long dir_try(__u32 i, void *arg)
+{
+	struct dir_wait *w = arg;
+
+	w->entered = dir_enter(w->d);
+	return w->entered;
+}
+
+/* The run in there is on another CPU, or it was preempted: it has some microseconds. */
+static __noinline int dir_wait(struct dir_state *d)
+{
+	struct dir_wait w = { d, 0 };
+
+	bpf_loop(DIR_TRIES, dir_try, &w, 0);
+	return w.entered;
+}
+
 /* --- the two verbs --- */
 
 /* Before a server answers: what it has taken of the request's body by splice, which no hook of ours sees.
@@ -140,7 +168,7 @@ static __always_inline void conn_taken(const struct event *e, struct tcp_sock *t
 
 	if (e->c->proto != PROTO_HTTP1 || e->c->role != ROLE_SERVER || tp->copied_seq == d->pos)
 		return;
-	if (!d->pos_known || __sync_val_compare_and_swap(&d->busy, 0, 1))
+	if (!d->pos_known || !http1_skippable(&d->http) || !dir_enter(d))
 		return;
 	k = received_upto(e->sk->__sk_common.skc_flags, tp) - d->pos;
 	if (k > 0 && (__u32)k <= http1_skippable(&d->http)) {
@@ -148,7 +176,7 @@ static __always_inline void conn_taken(const struct event *e, struct tcp_sock *t
 			http1_request_done(&rx, &d->http);
 		d->pos += k;
 	}
-	__sync_lock_test_and_set(&d->busy, 0);
+	dir_leave(d);
 }
 
 enum send_how {
@@ -278,7 +306,7 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 
 	if (!c || c->flags & CONN_SILENT)
 		return;
-	if (__sync_val_compare_and_swap(&c->dir[RX].busy, 0, 1)) {
+	if (!dir_enter(&c->dir[RX]) && !dir_wait(&c->dir[RX])) {
 		lost(LOST_CONCURRENT);
 		return;
 	}
@@ -287,7 +315,7 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 		conn_read(&e, tp, n, flags);
 		event_end(&e);
 	}
-	__sync_lock_test_and_set(&c->dir[RX].busy, 0);
+	dir_leave(&c->dir[RX]);
 }
 
 /* --- providers --- */
@@ -441,30 +469,18 @@ static __always_inline void conn_opening(struct sock *sk)
 	scratch_release(s);
 }
 
-/* Both ends have said all, and the program may still read what it has not: its reads will tell. */
-static __always_inline int conn_is_unread(struct sock *sk, int old)
-{
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-
-	if (old != BPF_TCP_FIN_WAIT2 && old != BPF_TCP_CLOSING && old != BPF_TCP_LAST_ACK)
-		return 0;
-	if ((sk->__sk_common.skc_flags & (SOCK_DEAD_ | SOCK_DONE_)) != SOCK_DONE_)
-		return 0;
-	return tp && tp->copied_seq != tp->rcv_nxt;
-}
-
-/* The end of a client's connection, unless a read is in here that will see to it. */
+/* What the program took by splice, and then it closed. */
 static __always_inline void conn_read_last(struct event *e)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(e->sk);
 	struct dir_state *d = &e->c->dir[RX];
 
-	if (!tp || __sync_val_compare_and_swap(&d->busy, 0, 1))
+	if (!tp || !dir_enter(d))
 		return;
 	e->d = d;
 	e->dir = RX;
 	conn_catch_up(e, tp);
-	__sync_lock_test_and_set(&d->busy, 0);
+	dir_leave(d);
 }
 
 /* Nothing more will be sent, or (closed) read either. */
@@ -489,7 +505,7 @@ static __always_inline void conn_closing(struct sock *sk, struct conn *c, int cl
 
 	if (conn_is_idle(c))
 		return;
-	p = bpf_map_lookup_elem(&procs, &key);
+	p = proc_tracked(key);
 	if (p && !event_begin(&e, p, key, 0)) {
 		conn_finish(&e, closed);
 		event_end(&e);
@@ -498,24 +514,13 @@ static __always_inline void conn_closing(struct sock *sk, struct conn *c, int cl
 	}
 }
 
-static __always_inline void conn_changes(struct sock *sk, int old, int state)
-{
-	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
-
-	if (!c)
-		return;
-	if (state == BPF_TCP_CLOSE) {
-		link_leave(c);
-		slot_forget(c);
-	}
-	conn_closing(sk, c, state == BPF_TCP_CLOSE && !conn_is_unread(sk, old));
-}
-
 static __always_inline void proc_listens(struct sock *sk);
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(sock_state, struct sock *sk, int old, int state)
 {
+	struct conn *c;
+
 	if (sk->sk_protocol != IPPROTO_TCP_ && sk->sk_protocol != IPPROTO_MPTCP_)
 		return 0;
 	if (state == BPF_TCP_SYN_SENT && sk->sk_protocol == IPPROTO_TCP_) {
@@ -523,19 +528,25 @@ int BPF_PROG(sock_state, struct sock *sk, int old, int state)
 	} else if (state == BPF_TCP_LISTEN) {
 		proc_listens(sk);
 	} else if (state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_LAST_ACK || state == BPF_TCP_CLOSE) {
-		conn_changes(sk, old, state);
+		c = bpf_sk_storage_get(&conns, sk, 0, 0);
+		if (c)
+			conn_closing(sk, c, 0);
 	}
 	return 0;
 }
 
-/* The program has let go of it: what it could still have read, nobody will. */
+/* The program has let go of it. Only now is nothing read any more: what came before a reset or the
+ * last FIN waits for the program, and a read of it may have no more than begun. */
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(sock_destroyed, struct sock *sk)
 {
 	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
 
-	if (c)
-		conn_closing(sk, c, 1);
+	if (!c)
+		return 0;
+	link_leave(c);
+	slot_forget(c);
+	conn_closing(sk, c, 1);
 	return 0;
 }
 

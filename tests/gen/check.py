@@ -290,14 +290,24 @@ def bpftool(*args):
                                      stdout=subprocess.PIPE).stdout)
 
 
-def map_entries(pid):
-    """{name: entries} of the maps that must be empty when no connection is open."""
+def map_dumps(pid):
+    """{name: [(key, value)]} of the maps that requests come and go in."""
     out = {}
     for number in measure.bpf_maps(pid):
-        info = bpftool("map", "show", "id", str(number))
-        if info.get("name") in ("spill", "links"):
-            out[info["name"]] = len(bpftool("map", "dump", "id", str(number)))
+        name = bpftool("map", "show", "id", str(number)).get("name")
+        if name in ("spill", "links", "links_left"):
+            out[name] = [(e["formatted"]["key"], e["formatted"]["value"])
+                         for e in bpftool("map", "dump", "id", str(number))]
     return out
+
+
+def map_entries(pid):
+    """{name: entries} of the maps that must be empty when no connection is open. Some links may
+    outlive their clients: those that links_left names."""
+    dumps = map_dumps(pid)
+    may_stay = {value for _, value in dumps["links_left"]}
+    return {"spill": len(dumps["spill"]),
+            "links": sum(key not in may_stay for key, _ in dumps["links"])}
 
 
 # --- the run ---

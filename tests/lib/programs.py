@@ -5,13 +5,14 @@ Each gets a session of its own and is ended by its id. A client that must be tra
 byte on waits for something that the test gives it when the collector knows it.
 """
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 
 import wait
-from peers import PREFIX, await_traced, path_in
+from peers import PREFIX, await_traced, is_traced, path_in
 from tempo import attrs_of
 
 SECONDS = 15
@@ -39,17 +40,32 @@ class Stopped:
         os.kill(self.pid, signal.SIGCONT)
 
 
-class Server:
-    """A program that listens on a port: with Server(...) as s: …"""
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+        return [int(child) for child in f.read().split()]
 
-    def __init__(self, collector, service, port, args, log, end=signal.SIGTERM):
-        self.end = end
-        with open(log, "ab") as out:
+
+class Server:
+    """A program that listens on a port, with so many processes that it forks: with Server(...) as
+    s: … unseen: the collector stands still until all of them are there."""
+
+    def __init__(self, collector, service, port, args, log, end=signal.SIGTERM, forks=0,
+                 unseen=False):
+        self.end, self.forks, self.port = end, forks, port
+        still = Stopped(collector.pid) if unseen else contextlib.nullcontext()
+        with still, open(log, "ab") as out:
             self.process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                             env=environment(service), start_new_session=True)
+            self.check(f"{service} on port {port}", self.is_up)
+        self.check(f"{service} traced", lambda: all(
+            is_traced(collector, pid) for pid in (self.process.pid, *children_of(self.process.pid))))
+
+    def is_up(self):
+        return answers(self.port) and len(children_of(self.process.pid)) >= self.forks
+
+    def check(self, what, done):
         try:
-            wait.until(f"{service} on port {port}", lambda: answers(port), SECONDS)
-            await_traced(collector, self.process.pid)
+            wait.until(what, done, SECONDS)
         except BaseException:
             self.stop()
             raise

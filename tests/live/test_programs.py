@@ -53,7 +53,7 @@ http {
 
 
 class Nginx:
-    def __init__(self, collector, folder, service):
+    def __init__(self, collector, folder, service, unseen=False):
         self.folder, self.port, self.service = folder, free_port(), f"nginx-{service}"
         os.chmod(folder, 0o755)
         # nginx writes its title over its environment, so that its name must be its executable's.
@@ -68,7 +68,7 @@ class Nginx:
         self.server = Server(collector, self.service, self.port,
                              [program, "-p", folder, "-c", os.path.join(folder, "conf"),
                               "-e", os.path.join(folder, "error.log")],
-                             os.path.join(folder, "out"), signal.SIGQUIT)
+                             os.path.join(folder, "out"), signal.SIGQUIT, 2, unseen)
         self.losses = Losses(self.tempo)
 
     def log(self, cnt):
@@ -136,6 +136,20 @@ def test_nginx(nginx):
     conn.close()
     check(nginx.tempo, nginx.service, truth)
     assert nginx.losses.since() == {}
+
+
+def test_forked_unseen(collector, folder, name):
+    """The workers are there before the collector has looked at what their parent is."""
+    nginx = Nginx(collector, folder, name, unseen=True)
+    try:
+        for _ in range(10):
+            conn = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=20)
+            get(conn, "GET", "/said")
+            conn.close()
+        check(nginx.tempo, nginx.service, nginx.log(10))
+        assert nginx.losses.since() == {}
+    finally:
+        nginx.server.stop()
 
 
 def test_slow_reader(nginx):

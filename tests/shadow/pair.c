@@ -91,7 +91,7 @@ void party_init(struct party *who, int pid, __u32 flags)
 	who->task.start_boottime = 7;
 	who->pid.numbers[0].nr = pid;
 	who->pid.numbers[0].ns = &first_ns;
-	proc_track(&who->task, PROC_TRACKED | flags);
+	proc_set(&who->task, PROC_TRACKED | flags);
 }
 
 /* --- sockets --- */
@@ -193,6 +193,16 @@ size_t pair_spilled(void)
 	return shadow_count(&spill);
 }
 
+void pair_places_clear(void)
+{
+	for (__u32 i = 0; i < LINK_PLACES; i++) {
+		struct peer_link *at = bpf_map_lookup_elem(&link_places, &i);
+
+		if (at)
+			memset(at, 0, sizeof(*at));
+	}
+}
+
 static size_t leftover(const char *name, size_t cnt)
 {
 	if (cnt)
@@ -200,8 +210,22 @@ static size_t leftover(const char *name, size_t cnt)
 	return cnt;
 }
 
+/* Those that may stay for a while. */
+static void links_left_drop(void)
+{
+	for (__u32 i = 0; i < LINKS_LEFT; i++) {
+		__u64 *key = bpf_map_lookup_elem(&links_left, &i);
+
+		if (key && *key)
+			link_unspill(*key);
+		if (key)
+			*key = 0;
+	}
+}
+
 size_t pair_leftovers(void)
 {
+	links_left_drop();
 	return leftover("spill", shadow_count(&spill)) +
 	       leftover("contexts", shadow_count(&contexts)) +
 	       leftover("links", shadow_count(&links)) + leftover("links_spilled", links_spilled) +
@@ -465,6 +489,14 @@ void pair_close(struct pair *p, int who)
 	pair_fin(p, !who);
 	end_gone(p, !who);
 	end_gone(p, who);
+}
+
+void pair_abandon(struct pair *p)
+{
+	p->end[CLIENT].fin_sent = true;
+	run_as(p, CLIENT);
+	state_set(p, CLIENT, BPF_TCP_FIN_WAIT1);
+	end_gone(p, CLIENT);
 }
 
 void pair_reset(struct pair *p)

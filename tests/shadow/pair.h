@@ -95,6 +95,9 @@ void pair_fin(struct pair *p, int who);
 /* In good order, begun by who; both sockets are gone then. */
 void pair_close(struct pair *p, int who);
 void pair_reset(struct pair *p);
+/* The client closes and is gone; the server has not looked yet. pair_receive still brings it what was
+ * sent, pair_close ends it. */
+void pair_abandon(struct pair *p);
 
 /* NULL: no hook has looked at it. */
 struct conn *pair_conn(struct pair *p, int end);
@@ -102,5 +105,7 @@ struct conn *pair_conn(struct pair *p, int end);
  * Says on stderr which there are. */
 size_t pair_leftovers(void);
 size_t pair_spilled(void);
+/* As if all places for links had been given to other connections. */
+void pair_places_clear(void);
 
 #endif

@@ -323,6 +323,27 @@ static void broken_request(void **state)
 	pair_open(&f->front2, NULL, &f->proxy);
 }
 
+/* The client does not wait for its answers: the server reads the requests when it is gone already, and a
+ * third connection may have its place by then. */
+static void gone_client(void **state)
+{
+	struct fixture *f = *state;
+	static const char requests[] = GET("/1") GET("/2");
+	struct rec_span one, two;
+
+	pair_send(&f->back, CLIENT, requests, sizeof(requests) - 1, HOW_SEEN, FORM_FLAT);
+	pair_abandon(&f->back);
+	pair_places_clear();
+	pair_receive(&f->back, SERVER, requests, sizeof(requests) - 1, HOW_SEEN, FORM_FLAT);
+	answer(&f->back);
+	answer(&f->back);
+	one = *span_of(f, &f->proxy, ROLE_CLIENT, "/1");
+	two = *span_of(f, &f->proxy, ROLE_CLIENT, "/2");
+	assert_int_equal(one.flags & SPAN_ABORTED, SPAN_ABORTED);
+	assert_child(span_of(f, &f->api, ROLE_SERVER, "/1"), &one, PARENT_PEER);
+	assert_child(span_of(f, &f->api, ROLE_SERVER, "/2"), &two, PARENT_PEER);
+}
+
 /* --- what is kept --- */
 
 static size_t span_cnt(struct fixture *f)
@@ -402,6 +423,7 @@ int main(void)
 		TEST(header_made),
 		TEST(pipelined_server),
 		TEST(broken_request),
+		TEST(gone_client),
 		TEST(unsampled),
 		TEST(sampled_by_header),
 		TEST(ignored_path),

@@ -221,7 +221,7 @@ static void test_kernel_was_first(void **state)
 	rp.port = 5432;
 	rp.tracked = 1;
 	send_event(rp);
-	assert_int_equal(told_cnt, 0);
+	assert_told(240, PROC_TRACKED);
 	assert_note("240", "postgres (/usr/lib/postgresql/15/bin/postgres) listens on port 5432");
 	rp = event(PROC_FORK, 241);
 	rp.parent_key = 240;
@@ -274,6 +274,55 @@ static void test_exec_decides_anew(void **state)
 	assert_note("260", "");
 }
 
+/* A program that forks before we have looked at it, and one that is not selected. */
+static void test_undecided(void **state)
+{
+	struct rec_proc rp = event(PROC_EXEC, 261);
+
+	(void)state;
+	conf.exe_path[conf.exe_path_cnt++] = strdup("/opt/*");
+	begin();
+	make(261, 1, "/opt/server");
+	rp.undecided = 1;
+	send_event(rp);
+	assert_told(261, PROC_TRACKED);
+	make(262, 261, "/opt/server");
+	rp = event(PROC_FORK, 262);
+	rp.parent_key = 261;
+	rp.undecided = 1;
+	send_event(rp);
+	assert_told(262, PROC_TRACKED);
+	make(263, 1, "/usr/bin/other");
+	rp = event(PROC_EXEC, 263);
+	rp.undecided = 1;
+	send_event(rp);
+	assert_told(263, PROC_UNDECIDED);
+	rp = event(PROC_EXIT, 263);
+	rp.undecided = 1;
+	send_event(rp);
+	assert_told(263, 0);
+}
+
+/* The kernel half tracks a listener while we still say no to its exec: it is told again. */
+static void test_listens_after_exec(void **state)
+{
+	struct rec_proc rp = event(PROC_EXEC, 264);
+
+	(void)state;
+	conf.exe_path[conf.exe_path_cnt++] = strdup("/opt/*");
+	select_ports(80, 80);
+	begin();
+	make(264, 1, "/usr/bin/other");
+	rp.undecided = 1;
+	send_event(rp);
+	assert_told(264, PROC_UNDECIDED);
+	rp = event(PROC_LISTEN, 264);
+	rp.port = 80;
+	rp.tracked = 1;
+	send_event(rp);
+	assert_told(264, PROC_TRACKED);
+}
+
 static void test_same_program_again(void **state)
 {
 	struct rec_proc rp = event(PROC_LISTEN, 265);
@@ -289,8 +338,7 @@ static void test_same_program_again(void **state)
 	send_event(rp);
 	make(266, 265, "/usr/sbin/nginx");
 	send_event(event(PROC_EXEC, 266));
-	assert_int_equal(told_cnt, 2);
-	assert_int_equal(told[1].flags, PROC_TRACKED);
+	assert_told(266, PROC_TRACKED);
 	assert_note("266", "nginx (/usr/sbin/nginx) was traced and runs the same program again");
 }
 
@@ -404,7 +452,8 @@ int main(void)
 		TEST(test_every_listener),    TEST(test_ports),
 		TEST(test_exe_and_name),      TEST(test_never),
 		TEST(test_kernel_was_first),  TEST(test_go_is_told),
-		TEST(test_exec_decides_anew), TEST(test_same_program_again),
+		TEST(test_exec_decides_anew), TEST(test_undecided), TEST(test_listens_after_exec),
+		TEST(test_same_program_again),
 		TEST(test_found_children),    TEST(test_exit_clears),
 		TEST(test_unknown_event),     TEST(test_notes_are_bounded),
 	};
