@@ -96,11 +96,24 @@ int batch_check(const struct span *spans, size_t cnt)
 
 static struct attr *attrs_dup(struct batch *b, const struct attr *from, uint32_t cnt);
 
+static uint64_t hash_of(struct str s)
+{
+	uint64_t h = s.len, v;
+
+	for (; s.len >= 8; s.len -= 8, s.p += 8) {
+		memcpy(&v, s.p, 8);
+		h = (h ^ v) * 0x9e3779b97f4a7c15u;
+		h ^= h >> 32;
+	}
+	v = 0;
+	memcpy(&v, s.p, s.len);
+	return (h ^ v) * 0x9e3779b97f4a7c15u;
+}
+
 /* Keys and most values are the same from span to span: the copy that is there already serves. */
 static void str_dup(struct batch *b, struct str *s)
 {
 	struct str *slot;
-	uint64_t h = s->len;
 
 	if (s->len == 0) {
 		*s = STR("");
@@ -110,12 +123,23 @@ static void str_dup(struct batch *b, struct str *s)
 		*s = arena_str(&b->mem, s->p, s->len);
 		return;
 	}
-	for (size_t i = 0; i < s->len; i++)
-		h = (h ^ (uint8_t)s->p[i]) * 0x9e3779b97f4a7c15u;
-	slot = &b->strings[h >> 55];
+	slot = &b->strings[hash_of(*s) >> 55];
 	if (!str_eq(*slot, *s))
 		*slot = arena_str(&b->mem, s->p, s->len);
 	*s = *slot;
+}
+
+/* A key's copy is found by its address first: within a call it stays what it is. */
+static void key_dup(struct batch *b, struct str *key)
+{
+	struct key_copy *slot = &b->keys[((uintptr_t)key->p >> 3) % BATCH_KEYS];
+
+	if (!slot->from || slot->from != key->p || slot->to.len != key->len) {
+		slot->from = key->p;
+		str_dup(b, key);
+		slot->to = *key;
+	}
+	*key = slot->to;
 }
 
 static void val_dup(struct batch *b, struct val *v)
@@ -148,7 +172,7 @@ static struct attr *attrs_dup(struct batch *b, const struct attr *from, uint32_t
 
 	for (uint32_t i = 0; i < cnt; i++) {
 		to[i] = from[i];
-		str_dup(b, &to[i].key);
+		key_dup(b, &to[i].key);
 		val_dup(b, &to[i].val);
 	}
 	return to;
@@ -273,6 +297,7 @@ void batch_add(struct batch *b, const struct span *spans, size_t cnt)
 	struct call_slot res[CALL_SLOTS] = {0}, scopes[CALL_SLOTS] = {0}, *sl;
 
 	batch_grow(b, cnt);
+	memset(b->keys, 0, sizeof(b->keys));
 	for (size_t i = 0; i < cnt; i++) {
 		struct span *sp = &b->at[b->cnt].span;
 

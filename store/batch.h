@@ -8,7 +8,7 @@
 #include "store/base.h"
 #include "store/span.h"
 
-enum { BATCH_SHARED = 64, BATCH_STRINGS = 512 };
+enum { BATCH_SHARED = 64, BATCH_STRINGS = 512, BATCH_KEYS = 128 };
 
 struct batch_span {
 	struct span span;
@@ -24,6 +24,10 @@ struct batch {
 	const struct resource *resources[BATCH_SHARED];
 	const struct scope *scopes[BATCH_SHARED];
 	struct str strings[BATCH_STRINGS]; /* by hash; the last one that came there */
+	struct key_copy {
+		const char *from;
+		struct str to;
+	} keys[BATCH_KEYS]; /* of one call: where it was, and its copy */
 };
 
 void batch_init(struct batch *b);

@@ -26,7 +26,7 @@ enum dict_owner {
 /* The id of these bytes, made when they are new and may go in; else DICT_NO_ID. */
 typedef uint32_t dict_put_fn(void *arg, enum dict_kind kind, uint32_t owner, struct str bytes);
 
-enum { ENCODER_SLOTS = 64 };
+enum { ENCODER_SLOTS = 64, ENCODER_FIELDS = 256, ENCODER_STRINGS = 1024 };
 
 struct encoder {
 	dict_put_fn *put;
@@ -35,16 +35,17 @@ struct encoder {
 	struct str noted[NOTED_MAX];
 	uint32_t noted_cnt;
 	bool is_noting;
-	/* What the pointers of one transaction were found to be. */
+	/* What the pointers of one transaction were found to be: a batch has one copy of most strings. */
 	struct encoder_slot {
 		const void *p;
 		uint32_t id;
-	} slots[ENCODER_SLOTS];
+		uint32_t what; /* of a string the length, of a field its scope and type */
+	} slots[ENCODER_SLOTS], fields[ENCODER_FIELDS], strings[ENCODER_STRINGS];
 };
 
 void encoder_init(struct encoder *e, dict_put_fn *put, void *arg);
 void encoder_fini(struct encoder *e);
-/* Forgets resource and scope pointers: before their memory is used for others. */
+/* Forgets all pointers: before their memory is used for others. */
 void encoder_forget(struct encoder *e);
 /* Appends one chunk with the first of cnt spans of one trace; returns how many went in (>= 1). */
 uint32_t encode_chunk(struct encoder *e, struct strbuf *out, const struct span *const *spans,

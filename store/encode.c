@@ -29,6 +29,15 @@ void encoder_fini(struct encoder *e)
 void encoder_forget(struct encoder *e)
 {
 	memset(e->slots, 0, sizeof(e->slots));
+	memset(e->fields, 0, sizeof(e->fields));
+	memset(e->strings, 0, sizeof(e->strings));
+}
+
+/* Where a pointer's id is remembered, of cnt places. */
+static struct encoder_slot *slot_of(struct encoder_slot *slots, uint32_t cnt, const void *p,
+				    uint32_t what)
+{
+	return &slots[((uintptr_t)p * 0x9e3779b97f4a7c15u >> 40 ^ what) % cnt];
 }
 
 /* --- strings --- */
@@ -58,12 +67,26 @@ static void put_inline(struct encoder *e, struct strbuf *out, struct str s)
 	strbuf_add(out, s.p, s.len);
 }
 
+static uint32_t string_id(struct encoder *e, uint32_t owner, struct str s)
+{
+	struct encoder_slot *slot;
+	uint32_t id;
+
+	if (s.len < 2 || s.len > DICT_ENTRY_MAX)
+		return DICT_NO_ID;
+	slot = slot_of(e->strings, ENCODER_STRINGS, s.p, (uint32_t)s.len);
+	if (slot->p == s.p && slot->what == s.len)
+		return slot->id;
+	id = e->put(e->arg, DICT_STRING, owner, s);
+	if (id != DICT_NO_ID) /* there may be room for another owner */
+		*slot = (struct encoder_slot){s.p, id, (uint32_t)s.len};
+	return id;
+}
+
 static void put_str(struct encoder *e, struct strbuf *out, uint32_t owner, struct str s)
 {
-	uint32_t id = DICT_NO_ID;
+	uint32_t id = string_id(e, owner, s);
 
-	if (s.len >= 2 && s.len <= DICT_ENTRY_MAX)
-		id = e->put(e->arg, DICT_STRING, owner, s);
 	if (id == DICT_NO_ID)
 		put_inline(e, out, s);
 	else
@@ -147,17 +170,29 @@ static void put_val(struct encoder *e, struct strbuf *out, uint32_t owner, const
 
 /* --- attributes --- */
 
-static uint32_t field_id(struct encoder *e, enum tag_scope scope, const struct attr *at)
+static uint32_t field_find(struct encoder *e, enum tag_scope scope, uint8_t type,
+			   const struct attr *at)
 {
 	char entry[DICT_ENTRY_MAX];
 
 	if (at->key.len > sizeof(entry) - 2)
 		return DICT_NO_ID;
 	entry[0] = (char)scope;
-	entry[1] = (char)disk_type_of(&at->val);
+	entry[1] = (char)type;
 	if (at->key.len)
 		memcpy(entry + 2, at->key.p, at->key.len);
 	return e->put(e->arg, DICT_FIELD, OWNER_TEXT, (struct str){entry, at->key.len + 2});
+}
+
+static uint32_t field_id(struct encoder *e, enum tag_scope scope, const struct attr *at)
+{
+	uint8_t type = disk_type_of(&at->val);
+	uint32_t what = 1u << 31 | (uint32_t)at->key.len << 16 | (uint32_t)scope << 8 | type;
+	struct encoder_slot *slot = slot_of(e->fields, ENCODER_FIELDS, at->key.p, what);
+
+	if (slot->p != at->key.p || slot->what != what)
+		*slot = (struct encoder_slot){at->key.p, field_find(e, scope, type, at), what};
+	return slot->id;
 }
 
 /* The dictionary's id of the list of fields, or DICT_NO_ID. ids has SHAPE_FIELDS_MAX places. */
@@ -259,8 +294,7 @@ static uint32_t shared_id(struct encoder *e, enum dict_kind kind, const void *p)
 		return slot->id;
 	strbuf_clear(&e->entry);
 	put_shared_bytes(e, &e->entry, kind, p);
-	slot->p = p;
-	slot->id = DICT_NO_ID;
+	*slot = (struct encoder_slot){.p = p, .id = DICT_NO_ID};
 	if (e->entry.len <= DICT_ENTRY_MAX)
 		slot->id = e->put(e->arg, kind, OWNER_TEXT, (struct str){e->entry.p, e->entry.len});
 	return slot->id;
