@@ -35,11 +35,25 @@ size_t utf8_len(const char *p, size_t left)
 	return len;
 }
 
+/* How many bytes of ASCII it begins with, but for up to seven. */
+static size_t ascii_len(struct str s)
+{
+	uint64_t word;
+	size_t i = 0;
+
+	for (; i + sizeof(word) <= s.len; i += sizeof(word)) {
+		memcpy(&word, s.p + i, sizeof(word));
+		if (word & 0x8080808080808080u)
+			break;
+	}
+	return i;
+}
+
 static size_t bad_count(struct str s)
 {
 	size_t bad = 0;
 
-	for (size_t i = 0; i < s.len;) {
+	for (size_t i = ascii_len(s); i < s.len;) {
 		size_t n = utf8_len(s.p + i, s.len - i);
 
 		bad += n == 0;
