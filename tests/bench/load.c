@@ -9,6 +9,9 @@
  *   load hold PORT PATH CONNECTIONS           one request on each connection, then holds them all
  *                                             until standard input ends
  *
+ * With -350 before all that the heads, of requests (get) and of answers (echo), are 350 bytes long, as a
+ * browser's are.
+ *
  * An answer is expected to arrive in one receive (small, written in one piece); what did not is
  * counted and printed, so that the arithmetic can be refused. Prints one JSON line. */
 #define _GNU_SOURCE
@@ -26,11 +29,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BUF_LEN = 65536 };
+enum { BUF_LEN = 65536, HEAD_LEN = 350 };
 
 static struct sockaddr_in server = {.sin_family = AF_INET};
 static char request[1024];
 static size_t request_len;
+static char answer[1024];
+static int long_heads;
 static atomic_long sends, receives;
 
 static void die(const char *what)
@@ -39,16 +44,37 @@ static void die(const char *what)
 	exit(1);
 }
 
-static void server_set(const char *port, const char *path)
+/* A message with these lines in its head, and with -350 some more. */
+static size_t message_make(char *buf, size_t size, const char *lines, const char *usual,
+			   const char *body)
 {
-	server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	server.sin_port = htons((unsigned short)atoi(port));
-	request_len = (size_t)snprintf(request, sizeof(request),
-				       "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", path);
-	if (request_len >= sizeof(request)) {
+	int len = snprintf(buf, size, "%s%s", lines, long_heads ? usual : "");
+
+	if (long_heads && len + 14 < HEAD_LEN)
+		len += snprintf(buf + len, size - (size_t)len, "X-Fill: %0*d\r\n",
+				HEAD_LEN - len - 12, 0);
+	len += snprintf(buf + len, size - (size_t)len, "\r\n%s", body);
+	if ((size_t)len >= size) {
 		fprintf(stderr, "load: the path is too long\n");
 		exit(1);
 	}
+	return (size_t)len;
+}
+
+static void server_set(const char *port, const char *path)
+{
+	char lines[900];
+
+	server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	server.sin_port = htons((unsigned short)atoi(port));
+	snprintf(lines, sizeof(lines), "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n", path);
+	request_len = message_make(
+	    request, sizeof(request), lines,
+	    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n"
+	    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+	    "Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br\r\n"
+	    "Connection: keep-alive\r\n",
+	    "");
 }
 
 static int conn_open(void)
@@ -164,12 +190,11 @@ static int hold_main(long conns)
 
 static void *echo_thread(void *arg)
 {
-	static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 	int fd = (int)(long)arg;
 	char buf[4096];
 
 	while (recv(fd, buf, sizeof(buf), 0) > 0)
-		if (send(fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL) < 0)
+		if (send(fd, answer, strlen(answer), MSG_NOSIGNAL) < 0)
 			break;
 	close(fd);
 	return NULL;
@@ -199,6 +224,13 @@ static int echo_main(void)
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	pthread_t t;
 
+	message_make(answer, sizeof(answer), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n",
+		     "Server: load\r\nDate: Wed, 25 Nov 2026 10:00:00 GMT\r\n"
+		     "Content-Type: application/json; charset=utf-8\r\n"
+		     "Cache-Control: no-cache, no-store, max-age=0, must-revalidate\r\n"
+		     "Vary: Accept-Encoding\r\nX-Content-Type-Options: nosniff\r\n"
+		     "ETag: \"0123456789abcdef\"\r\nConnection: keep-alive\r\n",
+		     "ok");
 	server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&server, sizeof(server)) || listen(fd, 128) ||
 	    getsockname(fd, (struct sockaddr *)&server, &len))
@@ -213,6 +245,11 @@ static int echo_main(void)
 
 int main(int argc, char **argv)
 {
+	if (argc > 1 && !strcmp(argv[1], "-350")) {
+		long_heads = 1;
+		argc--;
+		argv++;
+	}
 	if (argc == 2 && !strcmp(argv[1], "echo"))
 		return echo_main();
 	if (argc >= 5)
@@ -223,6 +260,6 @@ int main(int argc, char **argv)
 		return hold_main(atol(argv[4]));
 	fprintf(
 	    stderr,
-	    "usage: load get PORT PATH CONNECTIONS REQUESTS | echo | hold PORT PATH CONNECTIONS\n");
+	    "usage: load [-350] get PORT PATH CONNECTIONS REQUESTS | echo | hold PORT PATH CONNECTIONS\n");
 	return 2;
 }

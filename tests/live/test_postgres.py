@@ -221,6 +221,29 @@ def test_copy_and_large_rows(db, collector, folder):
     assert db.losses.since() == {}
 
 
+def memory_available():
+    with open("/proc/meminfo", encoding="ascii") as f:
+        return next(int(line.split()[1]) << 10 for line in f if line.startswith("MemAvailable"))
+
+
+def test_gigabytes(db, collector):
+    """One row as large as PostgreSQL makes them, and 1 GiB of smaller ones; then small ones again."""
+    if memory_available() < 6 << 30:
+        pytest.skip("the server and psql hold a row of 1 GB several times over: needs 6 GiB")
+    gated(db, collector, "giga", db.psql(), """
+        \\o /dev/null
+        SELECT repeat('r', 1000000000);
+        SELECT 1 AS behind_the_row;
+        SELECT repeat('r', 1048576) FROM generate_series(1, 1024);
+        SELECT 2 AS behind_the_rows;
+        """)
+    for service in ("postgres", PREFIX + "giga"):
+        found = spans(db, service, 4)
+        assert counted(found) == {("SELECT", 1, None): 3, ("SELECT", 1024, None): 1}
+        assert sum("behind" in a["db.query.text"] for a in found) == 2
+    assert db.losses.since() == {}
+
+
 def test_ring_overflow_of_texts(stack, db, folder):
     """A text that was lost is counted, and known when it comes again. A failed execution has its
     place in the ring even so, and says that it does not know its text."""
