@@ -39,6 +39,7 @@ struct config {
 	uint32_t max_routes;  /* distinct http.route values per service */
 	uint64_t max_age_ns;  /* retention.max_age, default 7 days */
 	uint64_t max_bytes;   /* retention.max_bytes, default 2 GiB */
+	char *k8s_node_name, *k8s_cluster_name; /* NULL: not said */
 };
 
 /* Fills *c from defaults, --config FILE (or WIRESPAN_CONFIG), environment, flags. argv without

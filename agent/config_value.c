@@ -95,6 +95,7 @@ static int path_parse(const struct config_key *key, void *field, const char *tex
 }
 
 const struct config_kind config_path = {"FILE", .parse = path_parse, .clear = text_clear};
+const struct config_kind config_name = {"NAME", .parse = path_parse, .clear = text_clear};
 
 /* HOST:PORT or [IPV6]:PORT. Whether the host is one of ours is the web server's to say. */
 static int address_parse(const struct config_key *key, void *field, const char *text,

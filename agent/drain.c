@@ -204,7 +204,7 @@ static int names_open(struct drain *d, const struct config *c)
 	gethostname(host, sizeof(host) - 1);
 	d->builder.conf = c;
 	d->builder.boot_to_real_ns = boot_to_real_ns();
-	err = procs_new(&d->procs, "/proc", host);
+	err = procs_new(&d->procs, "/proc", host, c);
 	err = err ?: discover_new(&d->discover, c, d->procs, on_decision, d);
 	err = err ?: routes_new(&d->builder.routes, c->max_routes);
 	return err ?: stmts_new(&d->builder.stmts, STMTS_MAX, c->sanitize_sql);

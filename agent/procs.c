@@ -21,7 +21,7 @@
 enum {
 	BUCKETS = 1024,
 	FILE_BUF = 128 * 1024, /* of environ and cmdline no more than this is looked at */
-	ATTRS_MAX = 16 + NAMES_ATTRS_MAX,
+	ATTRS_MAX = 32 + NAMES_ATTRS_MAX,
 	TICK_NS = 10000000, /* a clock tick of /proc is 10 ms everywhere */
 };
 
@@ -37,7 +37,8 @@ struct entry {
 };
 
 struct procs {
-	char *root, *host, *boot_id;
+	char *root, *host, *cluster, *boot_id;
+	struct kube *kube;
 	char own_unit[UNIT_NAME_MAX];
 	struct entry *buckets[BUCKETS];
 	size_t ended_cnt; /* entries that a sweep may free */
@@ -147,6 +148,7 @@ static struct entry *entry_new(const struct draft *d)
 	to = (char *)&e->attrs[d->cnt];
 	e->pi = d->pi;
 	e->has_instance_id = d->has_instance_id;
+	kube_hold(e->pi.where);
 	e->pi.exe = pack(&to, d->pi.exe);
 	e->pi.service = pack(&to, d->pi.service);
 	for (uint32_t i = 0; i < d->cnt; i++) {
@@ -158,6 +160,12 @@ static struct entry *entry_new(const struct draft *d)
 	e->pi.res.attrs = (struct attrs){.at = e->attrs, .cnt = d->cnt};
 	e->pi.res.schema_url = STR(SEMCONV_SCHEMA_URL);
 	return e;
+}
+
+static void entry_free(struct entry *e)
+{
+	kube_put(e->pi.where);
+	free(e);
 }
 
 /* --- /proc/<pid> --- */
@@ -280,9 +288,56 @@ static void environ_take(struct procs *p, struct draft *d, int dir)
 		draft_add_str(d, names.at[i].key, names.at[i].value);
 }
 
+/* What Kubernetes says of it, before the process has a say. */
+static void pod_take(struct procs *p, struct draft *d, int dir)
+{
+	const struct kube_where *w = kube_get(p->kube, file_read(p, dir, "cgroup"));
+
+	d->pi.where = w;
+	if (!w)
+		return;
+	draft_add_str(d, STR("k8s.namespace.name"), w->pod_namespace);
+	draft_add_str(d, STR("k8s.pod.name"), w->pod);
+	draft_add_str(d, STR("k8s.pod.uid"), w->pod_uid);
+	draft_add_str(d, STR("k8s.container.name"), w->container);
+	draft_add_str(d, STR("container.id"), w->container_id);
+	draft_add_str(d, STR("container.image.name"), w->image);
+	draft_add_str(d, STR("k8s.node.name"), str_of(p->host));
+	draft_add_str(d, STR("k8s.cluster.name"), str_of(p->cluster));
+	draft_add_str(d, STR("k8s.replicaset.name"), w->replicaset);
+	if (w->owner_kind.len)
+		draft_add_str(d, str_of(arena_printf(&d->a, "k8s." STR_FMT ".name",
+						     STR_ARG(w->owner_kind))),
+			      w->owner);
+}
+
+/* What the pod says where the process's environment said nothing. */
+static void pod_name(struct draft *d)
+{
+	const struct kube_where *w = d->pi.where;
+	struct str said;
+
+	if (!w)
+		return;
+	if (!d->pi.service.len)
+		d->pi.service = kube_service(w);
+	said = kube_value(w->annotations, w->annotation_cnt,
+			  STR("resource.opentelemetry.io/service.namespace"));
+	draft_add_str(d, STR("service.namespace"), said.len ? said : w->pod_namespace);
+	if (d->has_instance_id || !w->container.len)
+		return;
+	d->has_instance_id = true;
+	draft_add_str(d, STR("service.instance.id"),
+		      str_of(arena_printf(&d->a, STR_FMT "." STR_FMT "." STR_FMT,
+					  STR_ARG(w->pod_namespace), STR_ARG(w->pod),
+					  STR_ARG(w->container))));
+}
+
 static void draft_read(struct procs *p, struct draft *d, int dir)
 {
+	pod_take(p, d, dir);
 	environ_take(p, d, dir);
+	pod_name(d);
 	if (!d->pi.service.len)
 		d->pi.service = unit_of(p, d, dir);
 	program_take(p, d, dir);
@@ -295,6 +350,7 @@ static void draft_inherit(struct draft *d, const struct entry *parent)
 	d->pi.is_go = parent->pi.is_go;
 	d->pi.is_login |= parent->pi.is_login;
 	d->pi.ppid = parent->pi.pid;
+	d->pi.where = kube_hold(parent->pi.where);
 	d->has_instance_id = parent->has_instance_id;
 	for (uint32_t i = 0; i < parent->pi.res.attrs.cnt; i++) {
 		const struct attr *at = &parent->attrs[i];
@@ -357,6 +413,7 @@ static struct entry *describe(struct procs *p, struct draft *d, const struct ent
 	}
 	draft_finish(p, d);
 	e = entry_new(d);
+	kube_put(d->pi.where);
 	/* One that was gone already may never be said to have ended. */
 	if (!parent && dir < 0 && d->pi.pid)
 		entry_end(p, e);
@@ -428,7 +485,7 @@ void procs_sweep(struct procs *p, uint64_t now_mono_ns)
 				continue;
 			}
 			*at = e->next;
-			free(e);
+			entry_free(e);
 			p->ended_cnt--;
 		}
 	}
@@ -449,15 +506,20 @@ static void host_read(struct procs *p)
 		close(root);
 }
 
-int procs_new(struct procs **ret, const char *proc_root, const char *host_name)
+/* On a node of Kubernetes the host is the node: our own host name is our pod's. */
+int procs_new(struct procs **ret, const char *proc_root, const char *host_name,
+	      const struct config *c)
 {
 	struct procs *p = calloc(1, sizeof(*p));
+	const char *node = c && c->k8s_node_name ? c->k8s_node_name : host_name;
 
 	if (!p)
 		return -ENOMEM;
 	p->root = strdup(proc_root);
-	p->host = strdup(host_name);
-	must(p->root && p->host);
+	p->host = strdup(node);
+	p->cluster = strdup(c && c->k8s_cluster_name ? c->k8s_cluster_name : "");
+	must(p->root && p->host && p->cluster);
+	must(kube_new(&p->kube, proc_root) == 0);
 	host_read(p);
 	*ret = p;
 	return 0;
@@ -472,10 +534,12 @@ void procs_free(struct procs *p)
 			struct entry *e = p->buckets[i];
 
 			p->buckets[i] = e->next;
-			free(e);
+			entry_free(e);
 		}
 	free(p->root);
 	free(p->host);
+	free(p->cluster);
 	free(p->boot_id);
+	kube_free(p->kube);
 	free(p);
 }

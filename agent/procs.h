@@ -6,6 +6,8 @@
 #ifndef WIRESPAN_PROCS_H
 #define WIRESPAN_PROCS_H
 
+#include "agent/config.h"
+#include "agent/kube.h"
 #include "store/base.h"
 #include "store/span.h"
 
@@ -23,11 +25,13 @@ struct proc_info {
 	bool is_self;
 	uint32_t flags; /* enum proc_flags, as discover.c last told the kernel half */
 	bool is_noted;  /* discover.c has a note on it in /status */
+	const struct kube_where *where; /* NULL: in no pod; as long as the entry */
 	struct resource res; /* what every span of this process carries */
 };
 
-/* proc_root: "/proc", or another tree in tests. */
-int procs_new(struct procs **ret, const char *proc_root, const char *host_name);
+/* proc_root: "/proc", or another tree in tests; c: its k8s.… keys, or NULL. */
+int procs_new(struct procs **ret, const char *proc_root, const char *host_name,
+	      const struct config *c);
 void procs_free(struct procs *p);
 /* The process. One that is not known inherits from parent_key when that is known (a fork runs its
  * parent's program), else it is read from /proc; when it is gone already it is a bare "pid N". Never

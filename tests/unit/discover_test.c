@@ -75,7 +75,7 @@ static void send_event(struct rec_proc rp)
 
 static void begin(void)
 {
-	assert_int_equal(procs_new(&procs, root, "h"), 0);
+	assert_int_equal(procs_new(&procs, root, "h", NULL), 0);
 	assert_int_equal(discover_new(&disc, &conf, procs, set, &told), 0);
 }
 

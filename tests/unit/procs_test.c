@@ -86,7 +86,7 @@ static int setup(void **state)
 
 	strcpy(strstr(root, "procs-") + 6, "XXXXXX");
 	assert_non_null(mkdtemp(root));
-	assert_int_equal(procs_new(&p, root, "host.example"), 0);
+	assert_int_equal(procs_new(&p, root, "host.example", NULL), 0);
 	*state = p;
 	return 0;
 }
@@ -294,9 +294,87 @@ static void test_own_unit_names_nothing(void **state)
 	assert_int_equal(symlink("169", path), 0);
 	make(170, 1, 10, "/usr/sbin/nginx");
 	PUT(170, "cgroup", "0::/system.slice/runner.service\n");
-	assert_int_equal(procs_new(&p, root, "h"), 0);
+	assert_int_equal(procs_new(&p, root, "h", NULL), 0);
 	assert_str(procs_get(p, 170, 170, START(10), 0)->service, "nginx");
 	procs_free(p);
+}
+
+#define UID "a3ab0611-3dda-4911-b1d0-890ebf1df9bd"
+#define ID  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+/* What containerd writes of a container, for the one with this id. */
+static void put_container(const char *id, const char *text)
+{
+	char path[512];
+	FILE *f;
+
+	snprintf(path, sizeof(path),
+		 "mkdir -p %s/1/root/run/containerd/io.containerd.runtime.v2.task/k8s.io/%s", root, id);
+	assert_int_equal(system(path), 0);
+	snprintf(path, sizeof(path),
+		 "%s/1/root/run/containerd/io.containerd.runtime.v2.task/k8s.io/%s/config.json", root, id);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static void test_pod(void **state)
+{
+	struct procs *p;
+	struct config c = {.k8s_node_name = (char *)"node-1", .k8s_cluster_name = (char *)"home"};
+	const struct proc_info *pi, *child;
+
+	(void)state;
+	assert_int_equal(procs_new(&p, root, "wirespan-x7k2p", &c), 0);
+	make(190, 1, 10, "/usr/sbin/nginx");
+	PUT(190, "cgroup", "0::/kubelet/kubepods/pod" UID "/" ID "\n");
+	pi = procs_get(p, 190, 190, START(10), 0); /* the runtime has not written its file yet */
+	assert_str(pi->service, "nginx");
+	assert_str(attr(pi, "k8s.pod.uid"), UID);
+	put_container(ID, "{\"annotations\":{\"io.kubernetes.cri.container-name\":\"web\","
+			  "\"io.kubernetes.cri.sandbox-name\":\"front-6d4cf56db6-x7k2p\","
+			  "\"io.kubernetes.cri.sandbox-namespace\":\"app\"}}");
+	make(191, 1, 10, "/usr/sbin/nginx");
+	PUT(191, "cgroup", "0::/kubelet/kubepods/pod" UID "/" ID "\n");
+	PUT(191, "environ", "OTEL_RESOURCE_ATTRIBUTES=k8s.pod.name=liar,team=blue\0");
+	pi = procs_get(p, 191, 191, START(10), 0);
+	child = procs_get(p, 192, 192, START(20), 191);
+	assert_str(pi->service, "front");
+	assert_str(attr(pi, "k8s.pod.name"), "front-6d4cf56db6-x7k2p");
+	assert_str(attr(pi, "k8s.namespace.name"), "app");
+	assert_str(attr(pi, "k8s.container.name"), "web");
+	assert_str(attr(pi, "k8s.node.name"), "node-1");
+	assert_str(attr(pi, "k8s.cluster.name"), "home");
+	assert_str(attr(pi, "k8s.deployment.name"), ""); /* a guess is good for a name alone */
+	assert_str(attr(pi, "host.name"), "node-1");
+	assert_str(attr(pi, "service.namespace"), "app");
+	assert_str(attr(pi, "service.instance.id"), "app.front-6d4cf56db6-x7k2p.web");
+	assert_str(attr(pi, "team"), "blue");
+	assert_str(attr(child, "k8s.pod.name"), "front-6d4cf56db6-x7k2p");
+	assert_str(attr(child, "service.instance.id"), "app.front-6d4cf56db6-x7k2p.web");
+	procs_free(p);
+}
+
+/* A runtime's file that is none: the pod is known by its uid, and no more. */
+static void test_pod_nonsense(void **state)
+{
+	static const char *const texts[] = {"", "[]", "{\"annotations\":7}", "{\"annotations\":{}}",
+					    "{\"annotations\":{\"io.kubernetes.cri.sandbox-name\":7}}"};
+	struct procs *p = *state;
+
+	make(195, 1, 10, "/usr/sbin/nginx");
+	PUT(195, "cgroup", "0::/kubelet/kubepods/pod" UID "/" ID "\n");
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		const struct proc_info *pi;
+
+		put_container(ID, texts[i]);
+		pi = procs_get(p, 195, 195, START(10), 0);
+		assert_str(pi->service, "nginx");
+		assert_str(attr(pi, "k8s.pod.uid"), UID);
+		assert_str(attr(pi, "k8s.pod.name"), "");
+		procs_changed(p, 195);
+	}
 }
 
 static void test_many(void **state)
@@ -332,6 +410,8 @@ int main(void)
 		TEST(test_exec_reads_anew),
 		TEST(test_who_is_never_traced),
 		TEST(test_own_unit_names_nothing),
+		TEST(test_pod),
+		TEST(test_pod_nonsense),
 		TEST(test_many),
 	};
 
