@@ -30,6 +30,15 @@ static const struct config_key keys[] = {
 	 "Trace programs by path: /usr/sbin/nginx,/opt/*/bin/*.", 0, 0},
 	{"name", &config_globs, F(name), "",
 	 "Trace by service name: api-*. Any of the three suffices; none: all listeners.", 0, 0},
+	{"discovery.instrument", &config_selectors, F(instrument), "",
+	 "Trace what has all that one of these asks for (README).",
+	 0, 0},
+	{"discovery.exclude_instrument", &config_selectors, F(exclude), "",
+	 "Never trace what matches one of these.", 0, 0},
+	{"discovery.services", &config_selectors, F(instrument), "",
+	 "Older name of discovery.instrument.", 0, 0},
+	{"discovery.exclude_services", &config_selectors, F(exclude), "",
+	 "Older name of discovery.exclude_instrument.", 0, 0},
 	{"ignore.ports", &config_ports, F(ignore_ports), "",
 	 "Leave alone all connections from or to these TCP ports.", 0, 0},
 	{"ignore.paths", &config_paths, F(ignore_paths), "",
@@ -210,6 +219,29 @@ int config_put_list(struct config_reader *r, const struct config_key *key, const
 	key->kind->clear(field_of(&r->conf, key));
 	for (size_t i = 0; i < cnt && !err; i++)
 		err = put_one(r, key, where, items[i]);
+	return err;
+}
+
+int config_put_records(struct config_reader *r, const struct config_key *key, const char *where)
+{
+	if (!key->kind->parse_record)
+		return config_refuse(r, "%s: an item of this list is one plain value", where);
+	remember_where(r, key, where);
+	key->kind->clear(field_of(&r->conf, key));
+	return 0;
+}
+
+int config_put_record(struct config_reader *r, const struct config_key *key, const char *where,
+		      const struct config_pair *pairs, size_t cnt)
+{
+	struct strbuf what;
+	int err;
+
+	strbuf_init(&what);
+	err = key->kind->parse_record(field_of(&r->conf, key), pairs, cnt, &what);
+	if (err)
+		err = config_refuse(r, "%s: %s", where, what.p);
+	strbuf_fini(&what);
 	return err;
 }
 

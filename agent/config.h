@@ -8,9 +8,52 @@
 #include "store/base.h"
 
 enum { PORTS_MAX = 256, GLOBS_MAX = 64, PATH_LEN_MAX = 64, HOSTS_MAX = 16 };
+enum { SELECTORS_MAX = 32, SELECTOR_PAIRS_MAX = 8 };
 
 struct port_range {
 	uint16_t from, to; /* inclusive */
+};
+
+struct port_list {
+	struct port_range at[PORTS_MAX];
+	uint32_t cnt;
+};
+
+/* What a selector may ask of a process: the key, as Beyla has it. */
+#define SELECTOR_GLOBS(X)                                                                          \
+	X(exe_path)                                                                                \
+	X(name)                                                                                    \
+	X(k8s_namespace)                                                                           \
+	X(k8s_pod_name)                                                                            \
+	X(k8s_container_name)                                                                      \
+	X(k8s_owner_name)                                                                          \
+	X(k8s_deployment_name)                                                                     \
+	X(k8s_replicaset_name)                                                                     \
+	X(k8s_statefulset_name)                                                                    \
+	X(k8s_daemonset_name)
+
+enum selector_glob {
+#define X(name) SELECT_##name,
+	SELECTOR_GLOBS(X)
+#undef X
+	SELECT_CNT,
+};
+
+struct selector_pair {
+	char *key, *glob;
+};
+
+/* All that it asks for must be so. */
+struct selector {
+	struct port_list open_ports;
+	char *globs[SELECT_CNT]; /* NULL: not asked */
+	struct selector_pair labels[SELECTOR_PAIRS_MAX], annotations[SELECTOR_PAIRS_MAX];
+	uint32_t label_cnt, annotation_cnt;
+};
+
+struct selectors {
+	struct selector *at;
+	uint32_t cnt;
 };
 
 struct config {
@@ -25,6 +68,7 @@ struct config {
 	uint32_t exe_path_cnt;
 	char *name[GLOBS_MAX]; /* globs over the service name */
 	uint32_t name_cnt;
+	struct selectors instrument, exclude; /* any that matches suffices; exclusions win */
 	struct port_range ignore_ports[PORTS_MAX]; /* connections from or to these are not looked at */
 	uint32_t ignore_port_cnt;
 	char *ignore_paths[GLOBS_MAX]; /* HTTP requests with these paths give no spans */

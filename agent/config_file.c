@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <yaml.h>
 
-enum { FILE_MAX = 1 << 20, DEPTH_MAX = 4, ITEMS_MAX = 512, KEYS_MAX = 64 };
+enum { FILE_MAX = 1 << 20, DEPTH_MAX = 4, ITEMS_MAX = 512, KEYS_MAX = 64, PAIRS_MAX = 256 };
 
 struct seen {
 	const struct config_key *key;
@@ -91,6 +91,139 @@ static int read_items(struct file *f, char **items, size_t *cnt)
 	}
 }
 
+/* --- lists of records --- */
+
+struct record {
+	struct config_pair pairs[PAIRS_MAX];
+	size_t cnt;
+};
+
+static int record_add(struct file *f, struct record *rec, const char *name, const yaml_event_t *ev)
+{
+	const char *text = NULL;
+	int err = scalar_text(f, ev, &text);
+
+	if (err)
+		return err;
+	if (rec->cnt == PAIRS_MAX)
+		return refuse_event(f, ev, "this item asks for too much");
+	rec->pairs[rec->cnt] = (struct config_pair){strdup(name), strdup(text)};
+	must(rec->pairs[rec->cnt].name && rec->pairs[rec->cnt].text);
+	rec->cnt++;
+	return 0;
+}
+
+static int read_record_group(struct file *f, struct record *rec, const char *group, unsigned depth);
+
+/* A value, a list of values, or a group of keys. */
+static int read_record_value(struct file *f, struct record *rec, const char *name,
+			     const yaml_event_t *ev, unsigned depth)
+{
+	bool end = false;
+	int err = 0;
+
+	if (ev->type == YAML_SCALAR_EVENT)
+		return record_add(f, rec, name, ev);
+	if (ev->type == YAML_MAPPING_START_EVENT && depth < DEPTH_MAX)
+		return read_record_group(f, rec, name, depth + 1);
+	if (ev->type != YAML_SEQUENCE_START_EVENT)
+		return refuse_event(f, ev, "this key wants a value");
+	while (!err && !end) {
+		yaml_event_t item;
+
+		err = next_event(f, &item);
+		if (err)
+			break;
+		end = item.type == YAML_SEQUENCE_END_EVENT;
+		if (!end && item.type != YAML_SCALAR_EVENT)
+			err = refuse_event(f, &item, "an item of this list is one plain value");
+		else if (!end)
+			err = record_add(f, rec, name, &item);
+		yaml_event_delete(&item);
+	}
+	return err;
+}
+
+static int read_record_entry(struct file *f, struct record *rec, const char *group,
+			     const yaml_event_t *key_ev, unsigned depth)
+{
+	const char *text = NULL;
+	yaml_event_t value;
+	struct strbuf name;
+	int err;
+
+	if (key_ev->type != YAML_SCALAR_EVENT)
+		return refuse_event(f, key_ev, "a key is one word");
+	err = scalar_text(f, key_ev, &text);
+	err = err ?: next_event(f, &value);
+	if (err)
+		return err;
+	strbuf_init(&name);
+	strbuf_printf(&name, "%s%s%s", group, *group ? "." : "", text);
+	err = read_record_value(f, rec, name.p, &value, depth);
+	strbuf_fini(&name);
+	yaml_event_delete(&value);
+	return err;
+}
+
+static int read_record_group(struct file *f, struct record *rec, const char *group, unsigned depth)
+{
+	for (;;) {
+		yaml_event_t ev;
+		int err = next_event(f, &ev);
+		bool end;
+
+		if (err)
+			return err;
+		end = ev.type == YAML_MAPPING_END_EVENT;
+		if (!end)
+			err = read_record_entry(f, rec, group, &ev, depth);
+		yaml_event_delete(&ev);
+		if (err || end)
+			return err;
+	}
+}
+
+static int read_record(struct file *f, const struct config_key *key, size_t line)
+{
+	struct record rec = {.cnt = 0};
+	int err = read_record_group(f, &rec, "", 0);
+	struct strbuf where;
+
+	strbuf_init(&where);
+	strbuf_printf(&where, "%s:%zu: %s", f->path, line, key->name);
+	err = err ?: config_put_record(f->reader, key, where.p, rec.pairs, rec.cnt);
+	strbuf_fini(&where);
+	while (rec.cnt) {
+		free(rec.pairs[--rec.cnt].name);
+		free(rec.pairs[rec.cnt].text);
+	}
+	return err;
+}
+
+static int read_records(struct file *f, const struct config_key *key, const char *where)
+{
+	int err = config_put_records(f->reader, key, where);
+	bool end = false;
+
+	while (!err && !end) {
+		yaml_event_t ev;
+
+		err = next_event(f, &ev);
+		if (err)
+			break;
+		end = ev.type == YAML_SEQUENCE_END_EVENT;
+		if (!end && ev.type != YAML_MAPPING_START_EVENT)
+			err = refuse_event(f, &ev, "an item of this list is a group of keys");
+		else if (!end)
+			err = read_record(f, key, line_of(&ev.start_mark));
+		yaml_event_delete(&ev);
+	}
+	return err;
+}
+
+/* --- values of keys --- */
+
 static int read_list(struct file *f, const struct config_key *key, const char *where)
 {
 	char *items[ITEMS_MAX];
@@ -110,7 +243,8 @@ static int read_value(struct file *f, const struct config_key *key, const char *
 	int err;
 
 	if (ev->type == YAML_SEQUENCE_START_EVENT)
-		return read_list(f, key, where);
+		return key->kind->parse_record ? read_records(f, key, where)
+					       : read_list(f, key, where);
 	if (ev->type != YAML_SCALAR_EVENT)
 		return refuse_event(f, ev, "this key wants one value, not a group of keys");
 	err = scalar_text(f, ev, &text);

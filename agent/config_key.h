@@ -11,6 +11,11 @@
 struct config_key;
 struct config_reader;
 
+/* One key of a record and its value; a group below it is joined with dots. */
+struct config_pair {
+	char *name, *text;
+};
+
 struct config_kind {
 	const char *meta; /* what --help shows in the place of the value */
 	bool is_list;
@@ -19,6 +24,9 @@ struct config_kind {
 	 * is wrong with it, without saying where it stands. */
 	int (*parse)(const struct config_key *key, void *field, const char *text,
 		     struct strbuf *why);
+	/* Adds one record of a list of records. NULL: the kind has none. */
+	int (*parse_record)(void *field, const struct config_pair *pairs, size_t cnt,
+			    struct strbuf *why);
 	void (*clear)(void *field); /* back to empty, memory freed; NULL: nothing to free */
 };
 
@@ -32,7 +40,7 @@ struct config_key {
 
 extern const struct config_kind config_address, config_text, config_path, config_name, config_switch,
 	config_level, config_ports, config_globs, config_hosts, config_count, config_power_of_two,
-	config_size, config_duration, config_ratio, config_paths;
+	config_size, config_duration, config_ratio, config_paths, config_selectors;
 
 /* The row, or NULL. */
 const struct config_key *config_key_find(const char *name);
@@ -44,6 +52,10 @@ int config_put(struct config_reader *r, const struct config_key *key, const char
 	       const char *text);
 int config_put_list(struct config_reader *r, const struct config_key *key, const char *where,
 		    char *const *items, size_t cnt);
+/* Empties a list that records come to, then adds one after the other. */
+int config_put_records(struct config_reader *r, const struct config_key *key, const char *where);
+int config_put_record(struct config_reader *r, const struct config_key *key, const char *where,
+		      const struct config_pair *pairs, size_t cnt);
 /* Writes the sentence and returns -EINVAL. */
 int config_refuse(struct config_reader *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Reads a YAML file (config_file.c). */

@@ -154,11 +154,6 @@ const struct config_kind config_level = {"LEVEL", .parse = level_parse};
 
 /* --- lists: an array in struct config with its count behind it --- */
 
-struct port_list {
-	struct port_range at[PORTS_MAX];
-	uint32_t cnt;
-};
-
 struct glob_list {
 	char *at[GLOBS_MAX];
 	uint32_t cnt;

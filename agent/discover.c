@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* discover.c - one decision per process event: traced or not, and why. Of the selectors
- * (open_ports, exe_path, name) any match suffices; without one it is enough to listen on TCP. What
+ * (open_ports, exe_path, name, those of discovery.instrument) any match suffices; without one it is
+ * enough to listen on TCP. What
  * the kernel half has tracked by itself (a listener on a selected port, a child of a tracked
  * process) stays tracked unless it is a login session or ourselves. Called by the drain thread for
  * each REC_PROC. The invariants: the kernel half is told of every Go program that is traced (it
  * cannot tell), a process that is not traced leaves nothing behind in the table of processes, and
  * the events of one process come in order, so that the last decision is the right one. */
 #include "agent/discover.h"
+#include "agent/selector.h"
 #include "store/stats.h"
 
 #include <errno.h>
@@ -28,7 +30,12 @@ struct discover {
 
 bool discover_all_listeners(const struct config *c)
 {
-	return !c->open_port_cnt && !c->exe_path_cnt && !c->name_cnt;
+	return !c->open_port_cnt && !discover_by_program(c);
+}
+
+bool discover_by_program(const struct config *c)
+{
+	return c->exe_path_cnt || c->name_cnt || c->instrument.cnt;
 }
 
 /* --- selectors --- */
@@ -56,6 +63,7 @@ static bool is_selected(const struct config *c, const struct proc_info *pi, uint
 			char *why)
 {
 	const char *glob;
+	uint32_t at;
 
 	if (port && port_is_selected(c, port)) {
 		snprintf(why, WHY_MAX, "listens on port %u", port);
@@ -67,9 +75,14 @@ static bool is_selected(const struct config *c, const struct proc_info *pi, uint
 		return true;
 	}
 	glob = glob_match(c->name, c->name_cnt, pi->service);
-	if (glob)
+	if (glob) {
 		snprintf(why, WHY_MAX, "matches name %s", glob);
-	return glob != NULL;
+		return true;
+	}
+	at = selectors_match(&c->instrument, pi, port);
+	if (at)
+		snprintf(why, WHY_MAX, "matches discovery.instrument, number %u", at);
+	return at != 0;
 }
 
 /* A fork from before we came, or before its parent was decided on, runs the same program. */
@@ -81,9 +94,19 @@ static bool is_like_parent(const struct proc_info *pi, const struct proc_info *p
 	return true;
 }
 
-static bool is_never(const struct proc_info *pi)
+/* What runs the cluster is left out unless it is asked for by its namespace's name. */
+static bool is_clusters(const struct config *c, const struct proc_info *pi)
 {
-	return pi->is_login || pi->is_self;
+	static const char system[] = "kube-system";
+
+	return pi->where && str_eq(pi->where->pod_namespace, str_of(system)) &&
+	       !selectors_name_namespace(&c->instrument, system);
+}
+
+static bool is_never(const struct config *c, const struct proc_info *pi, uint16_t port)
+{
+	return pi->is_login || pi->is_self || is_clusters(c, pi) ||
+	       selectors_match(&c->exclude, pi, port);
 }
 
 /* --- notes for /status --- */
@@ -168,7 +191,7 @@ static void decide(struct discover *d, const struct rec_proc *rp, struct proc_in
 {
 	char why[WHY_MAX] = "child of a traced process";
 
-	if (is_never(pi)) {
+	if (is_never(d->conf, pi, rp->port)) {
 		untrack(d, pi, rp->tracked);
 		/* It stays known: it may have forked before the kernel half heard of this. */
 		if (rp->tracked)
@@ -207,10 +230,10 @@ static void on_exec(struct discover *d, const struct rec_proc *rp)
 	if (old)
 		forget(d, old);
 	procs_changed(d->procs, rp->head.key);
-	if (!was_tracked && !d->conf->exe_path_cnt && !d->conf->name_cnt)
+	if (!was_tracked && !discover_by_program(d->conf))
 		return;
 	pi = info(d, rp, 0);
-	if (was_tracked && !is_never(pi) && str_eq(pi->exe, old->exe) &&
+	if (was_tracked && !is_never(d->conf, pi, 0) && str_eq(pi->exe, old->exe) &&
 	    str_eq(pi->service, old->service))
 		track(d, pi, false, "was traced and runs the same program again");
 	else

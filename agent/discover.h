@@ -24,5 +24,7 @@ void discover_free(struct discover *d);
 void discover_event(struct discover *d, const struct rec_proc *rp);
 /* Is every TCP listener tracked (no selector at all)? The kernel half then need not wait for us. */
 bool discover_all_listeners(const struct config *c);
+/* May a process be selected for something else than a port? Then its program has to be looked at. */
+bool discover_by_program(const struct config *c);
 
 #endif

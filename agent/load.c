@@ -3,6 +3,7 @@
  * this kernel lets us load and attach, and says in `wirespan status` which and why. Features are
  * tried, versions are never looked at. The invariant: after a failure nothing is left attached. */
 #include "agent/load.h"
+#include "agent/discover.h"
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -133,8 +134,8 @@ static void set_selection(struct wirespan_bpf *skel, const struct config *c)
 {
 	set_bits((uint64_t *)skel->rodata->track_ports, c->open_ports, c->open_port_cnt);
 	set_bits((uint64_t *)skel->rodata->ignore_ports, c->ignore_ports, c->ignore_port_cnt);
-	skel->rodata->track_listeners = !c->open_port_cnt && !c->exe_path_cnt && !c->name_cnt;
-	skel->rodata->track_programs = c->exe_path_cnt || c->name_cnt;
+	skel->rodata->track_listeners = discover_all_listeners(c);
+	skel->rodata->track_programs = discover_by_program(c);
 	skel->rodata->ignore_paths = c->ignore_path_cnt > 0;
 	skel->rodata->sample_below = c->sample_below;
 	skel->rodata->slow_ns = c->slow_ns;

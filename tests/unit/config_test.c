@@ -272,6 +272,47 @@ static void test_bad_files(void **state)
 	bad_file(":1: unknown key \"a\"", "a: {a: {a: {a: {a: {a: {a: {a: {a: b}}}}}}}}\n");
 }
 
+static void test_selectors(void **state)
+{
+	const struct selector *s;
+	struct config c;
+
+	(void)state;
+	c = good_file("discovery:\n  instrument:\n  - k8s_namespace: app\n    open_ports: '80, 8080-8081'\n"
+		      "  - k8s_pod_labels: {app: 'web*', tier: front}\n    open_ports: [1, 2-5]\n"
+		      "  exclude_instrument:\n  - exe_path: '*/sh'\n");
+	assert_int_equal(c.instrument.cnt, 2);
+	s = c.instrument.at;
+	assert_string_equal(s[0].globs[SELECT_k8s_namespace], "app");
+	assert_int_equal(s[0].open_ports.cnt, 2);
+	assert_int_equal(s[0].open_ports.at[1].to, 8081);
+	assert_int_equal(s[1].label_cnt, 2);
+	assert_string_equal(s[1].labels[0].key, "app");
+	assert_string_equal(s[1].labels[0].glob, "web*");
+	assert_int_equal(s[1].open_ports.at[1].from, 2);
+	assert_string_equal(c.exclude.at[0].globs[SELECT_exe_path], "*/sh");
+	config_fini(&c);
+	c = good_file("discovery:\n  services:\n  - name: a\n");
+	assert_string_equal(c.instrument.at[0].globs[SELECT_name], "a");
+	config_fini(&c);
+	c = good(ARGS("--discovery-instrument", "k8s_namespace=app open_ports=80,81;  name=api-*"));
+	assert_int_equal(c.instrument.cnt, 2);
+	assert_int_equal(c.instrument.at[0].open_ports.cnt, 2);
+	assert_string_equal(c.instrument.at[1].globs[SELECT_name], "api-*");
+	config_fini(&c);
+	bad_file(":3: discovery.instrument: \"k8s_namspace\" is no key",
+		 "discovery:\n  instrument:\n  - k8s_namspace: app\n");
+	bad_file(":3: discovery.instrument: a selector asks for nothing",
+		 "discovery:\n  instrument:\n  - {}\n");
+	bad_file(":3: an item of this list is a group", "discovery:\n  instrument:\n  - app\n");
+	bad_file(":3: discovery.instrument: \"99999\" is not a port",
+		 "discovery:\n  instrument:\n  - open_ports: 99999\n");
+	bad_file(":1: an item of a list is one plain value", "open_ports: [{a: b}]\n");
+	bad("is not key=value", ARGS("--discovery-instrument", "app"));
+	bad("asks for nothing", ARGS("--discovery-instrument", "name=a;"));
+	bad("wants one pattern", ARGS("--discovery-instrument", "name=a name=b"));
+}
+
 static void test_large_file(void **state)
 {
 	size_t len = (1 << 20) + 2;
@@ -415,6 +456,7 @@ int main(void)
 		cmocka_unit_test(test_bad_flags),
 		cmocka_unit_test(test_bad_values),
 		cmocka_unit_test(test_bad_files),
+		cmocka_unit_test(test_selectors),
 		cmocka_unit_test(test_large_file),
 		cmocka_unit_test(test_too_many_items),
 		cmocka_unit_test(test_prefixes_of_a_file),

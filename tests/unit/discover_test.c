@@ -179,6 +179,66 @@ static void test_exe_and_name(void **state)
 	assert_int_equal(told_cnt, 0);
 }
 
+#define POD_UID "a3ab0611-3dda-4911-b1d0-890ebf1df9bd"
+#define POD_ID	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde"
+
+/* A process in a pod of this namespace; nth makes another container of it. */
+static void make_pod(unsigned pid, char nth, const char *namespace)
+{
+	char cmd[1024], group[256];
+
+	make(pid, 1, "/srv/app");
+	snprintf(group, sizeof(group), "0::/kubepods/pod" POD_UID "/" POD_ID "%c\n", nth);
+	put(pid, "cgroup", group);
+	snprintf(cmd, sizeof(cmd),
+		 "d=%s/1/root/run/containerd/io.containerd.runtime.v2.task/k8s.io/" POD_ID "%c; "
+		 "mkdir -p $d && echo '{\"annotations\":{\"io.kubernetes.cri.sandbox-name\":\"p\","
+		 "\"io.kubernetes.cri.sandbox-namespace\":\"%s\"}}' >$d/config.json",
+		 root, nth, namespace);
+	assert_int_equal(system(cmd), 0);
+}
+
+/* All that a selector asks for, and the same port in another namespace. */
+static void test_namespace(void **state)
+{
+	struct selector s = {.globs = {[SELECT_k8s_namespace] = strdup("app")}};
+	struct rec_proc rp = event(PROC_LISTEN, 225);
+
+	(void)state;
+	s.open_ports.at[s.open_ports.cnt++] = (struct port_range){80, 80};
+	conf.instrument = (struct selectors){malloc(sizeof(s)), 1};
+	conf.instrument.at[0] = s;
+	begin();
+	assert_false(discover_all_listeners(&conf));
+	make_pod(225, '0', "app");
+	rp.port = 81;
+	send_event(rp);
+	assert_int_equal(told_cnt, 0);
+	rp.port = 80;
+	send_event(rp);
+	assert_told(225, PROC_TRACKED);
+	assert_note("225", "p (/srv/app) matches discovery.instrument, number 1");
+	make_pod(226, '1', "other");
+	rp = event(PROC_LISTEN, 226);
+	rp.port = 80;
+	send_event(rp);
+	assert_int_equal(told_cnt, 0);
+}
+
+/* Without selectors everything that listens, but for what runs the cluster. */
+static void test_cluster_is_left_out(void **state)
+{
+	struct rec_proc rp = event(PROC_LISTEN, 227);
+
+	(void)state;
+	begin();
+	make_pod(227, '0', "kube-system");
+	rp.port = 80;
+	rp.tracked = 1;
+	send_event(rp);
+	assert_told(227, 0);
+}
+
 static void test_never(void **state)
 {
 	struct rec_proc rp = event(PROC_LISTEN, 230);
@@ -452,7 +512,8 @@ int main(void)
 		TEST(test_every_listener),    TEST(test_ports),
 		TEST(test_exe_and_name),      TEST(test_never),
 		TEST(test_kernel_was_first),  TEST(test_go_is_told),
-		TEST(test_exec_decides_anew), TEST(test_undecided), TEST(test_listens_after_exec),
+		TEST(test_exec_decides_anew), TEST(test_undecided), TEST(test_namespace),
+		TEST(test_cluster_is_left_out), TEST(test_listens_after_exec),
 		TEST(test_same_program_again),
 		TEST(test_found_children),    TEST(test_exit_clears),
 		TEST(test_unknown_event),     TEST(test_notes_are_bounded),
