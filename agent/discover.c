@@ -186,6 +186,15 @@ static void untrack(struct discover *d, struct proc_info *pi, bool in_kernel)
 	forget(d, pi);
 }
 
+/* The kernel half's ports are those of all selectors together: whether this process may have this
+ * one is not for it to say. */
+static bool kernel_is_right(const struct discover *d, const struct rec_proc *rp,
+			    const struct proc_info *pi)
+{
+	return rp->tracked && (rp->what == PROC_FORK || pi->flags & PROC_TRACKED ||
+			       !d->conf->instrument.cnt);
+}
+
 static void decide(struct discover *d, const struct rec_proc *rp, struct proc_info *pi,
 		   const struct proc_info *parent)
 {
@@ -197,9 +206,15 @@ static void decide(struct discover *d, const struct rec_proc *rp, struct proc_in
 		if (rp->tracked)
 			return;
 	} else if (is_selected(d->conf, pi, rp->port, why) || is_like_parent(pi, parent, why) ||
-		   rp->tracked) {
+		   kernel_is_right(d, rp, pi)) {
 		track(d, pi, rp->tracked && rp->what != PROC_LISTEN, why);
 		return;
+	}
+	if (rp->tracked && !pi->flags)
+		d->set(d->set_arg, pi, 0);
+	if (!is_never(d->conf, pi, 0) && selectors_may_match(&d->conf->instrument, pi)) {
+		d->set(d->set_arg, pi, PROC_UNDECIDED | PROC_CANDIDATE);
+		return; /* known until the kernel half says that it ended */
 	}
 	if (rp->undecided)
 		d->set(d->set_arg, pi, PROC_UNDECIDED);

@@ -133,6 +133,9 @@ static void set_bits(uint64_t bitmap[1024], const struct port_range *ranges, uin
 static void set_selection(struct wirespan_bpf *skel, const struct config *c)
 {
 	set_bits((uint64_t *)skel->rodata->track_ports, c->open_ports, c->open_port_cnt);
+	for (uint32_t i = 0; i < c->instrument.cnt; i++)
+		set_bits((uint64_t *)skel->rodata->candidate_ports, c->instrument.at[i].open_ports.at,
+			 c->instrument.at[i].open_ports.cnt);
 	set_bits((uint64_t *)skel->rodata->ignore_ports, c->ignore_ports, c->ignore_port_cnt);
 	skel->rodata->track_listeners = discover_all_listeners(c);
 	skel->rodata->track_programs = discover_by_program(c);
@@ -454,13 +457,13 @@ int loader_proc_set(struct loader *l, uint32_t key, uint32_t pid, uint64_t start
 	return err;
 }
 
-void loader_proc_forget(struct loader *l, uint32_t key)
+void loader_proc_offer(struct loader *l, uint32_t key, uint32_t pid, uint64_t start_ns, uint32_t flags)
 {
-	struct proc p;
+	struct proc p = { .flags = 0 };
 	int fd = bpf_map__fd(l->skel->maps.procs);
 
-	if (!bpf_map_lookup_elem(fd, &key, &p) && !(p.flags & PROC_TRACKED))
-		bpf_map_delete_elem(fd, &key);
+	if (bpf_map_lookup_elem(fd, &key, &p) || !(p.flags & PROC_TRACKED))
+		loader_proc_set(l, key, pid, start_ns, flags);
 }
 
 void loader_proc_end(struct loader *l, uint32_t key, uint64_t start_ns)

@@ -75,16 +75,29 @@ static bool pairs_match(const struct selector_pair *asked, uint32_t cnt,
 	return true;
 }
 
-bool selector_matches(const struct selector *s, const struct proc_info *pi, uint16_t port)
+static bool all_but_port_matches(const struct selector *s, const struct proc_info *pi)
 {
 	const struct kube_where *w = pi->where;
 
-	if (!port_matches(s, port) || !globs_match(s, pi))
+	if (!globs_match(s, pi))
 		return false;
 	if (!s->label_cnt && !s->annotation_cnt)
 		return true;
 	return w && pairs_match(s->labels, s->label_cnt, w->labels, w->label_cnt) &&
 	       pairs_match(s->annotations, s->annotation_cnt, w->annotations, w->annotation_cnt);
+}
+
+bool selector_matches(const struct selector *s, const struct proc_info *pi, uint16_t port)
+{
+	return port_matches(s, port) && all_but_port_matches(s, pi);
+}
+
+bool selectors_may_match(const struct selectors *all, const struct proc_info *pi)
+{
+	for (uint32_t i = 0; i < all->cnt; i++)
+		if (all_but_port_matches(&all->at[i], pi))
+			return true;
+	return false;
 }
 
 uint32_t selectors_match(const struct selectors *all, const struct proc_info *pi, uint16_t port)

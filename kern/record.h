@@ -203,6 +203,7 @@ enum proc_flags {
 	PROC_TRACKED = 1,
 	PROC_GO = 2, /* executors are goroutines; decided from the executable, never from a register */
 	PROC_UNDECIDED = 4, /* not tracked yet: children are told of, for they will be what it is */
+	PROC_CANDIDATE = 8, /* undecided, and tracked when it listens on one of candidate_ports */
 };
 
 /* Key of the ignored map: a path without query, zero-padded; longer paths are never ignored. */

@@ -46,9 +46,18 @@ static __always_inline __u32 proc_flags_of(__u32 key)
 	return p ? p->flags : 0;
 }
 
-static __always_inline int port_tracked(__u16 port)
+static __always_inline int bit_is_set(const volatile __u64 *bits, __u16 port)
 {
-	return track_listeners || track_ports[port >> 6 & 1023] >> (port & 63) & 1;
+	return bits[port >> 6 & 1023] >> (port & 63) & 1;
+}
+
+/* Does a process with these flags become tracked by listening on this port? */
+static __always_inline int port_tracks(__u16 port, __u32 flags)
+{
+	if (flags & PROC_TRACKED)
+		return 0;
+	return track_listeners || bit_is_set(track_ports, port) ||
+	       (flags & PROC_CANDIDATE && bit_is_set(candidate_ports, port));
 }
 
 static __always_inline void proc_listens(struct sock *sk)
@@ -57,7 +66,7 @@ static __always_inline void proc_listens(struct sock *sk)
 	__u16 port = sk->__sk_common.skc_num;
 	__u32 flags = proc_flags_of(t->tgid);
 
-	if (!(flags & PROC_TRACKED) && port_tracked(port))
+	if (port_tracks(port, flags))
 		flags = proc_set(t, PROC_TRACKED);
 	proc_tell(t, PROC_LISTEN, port, 0, flags, BPF_RB_FORCE_WAKEUP);
 }
@@ -125,7 +134,7 @@ int proc_files(struct bpf_iter__task_file *ctx)
 		return 0;
 	port = sk->__sk_common.skc_num;
 	flags = proc_flags_of(t->tgid);
-	if (!(flags & PROC_TRACKED) && port_tracked(port))
+	if (port_tracks(port, flags))
 		flags = proc_set(t, PROC_TRACKED);
 	proc_tell(t, PROC_FOUND, port, 0, flags, BPF_RB_NO_WAKEUP);
 	return 0;

@@ -211,9 +211,15 @@ static void test_namespace(void **state)
 	begin();
 	assert_false(discover_all_listeners(&conf));
 	make_pod(225, '0', "app");
+	send_event(event(PROC_EXEC, 225));
+	assert_told(225, PROC_UNDECIDED | PROC_CANDIDATE);
 	rp.port = 81;
+	rp.tracked = 1; /* a port of another selector */
 	send_event(rp);
-	assert_int_equal(told_cnt, 0);
+	assert_int_equal(told_cnt, 2);
+	assert_int_equal(told[0].flags, 0);
+	assert_int_equal(told[1].flags, PROC_UNDECIDED | PROC_CANDIDATE);
+	rp.tracked = 0;
 	rp.port = 80;
 	send_event(rp);
 	assert_told(225, PROC_TRACKED);
