@@ -84,6 +84,9 @@ struct config {
 	uint64_t max_age_ns;  /* retention.max_age, default 7 days */
 	uint64_t max_bytes;   /* retention.max_bytes, default 2 GiB */
 	char *k8s_node_name, *k8s_cluster_name; /* NULL: not said */
+	bool k8s_api;		/* ask the API server for pods and services */
+	char *k8s_api_server;	/* NULL: the one that a pod's environment names */
+	char *k8s_token_file, *k8s_ca_file;
 };
 
 /* Fills *c from defaults, --config FILE (or WIRESPAN_CONFIG), environment, flags. argv without

@@ -19,6 +19,7 @@
 
 enum {
 	POLL_MS = 50,		/* an idle node */
+	KUBE_WAIT_MS = 3000,	/* for the first answer of an API server */
 	POLL_BUSY_MS = 10,	/* the last round brought a lot: do not let the kernel half wake us */
 	BUSY_RECORDS = 200,
 	BATCH_MAX = 256,	/* spans handed over at once */
@@ -175,6 +176,7 @@ static void housekeep(struct drain *d)
 	clock_follow(d);
 	procs_end(d, now);
 	procs_sweep(d->procs, now);
+	procs_refresh(d->procs);
 	loader_housekeep(d->loader);
 }
 
@@ -205,6 +207,9 @@ static int names_open(struct drain *d, const struct config *c)
 	d->builder.conf = c;
 	d->builder.boot_to_real_ns = boot_to_real_ns();
 	err = procs_new(&d->procs, "/proc", host, c);
+	d->builder.kube = err ? NULL : procs_kube(d->procs);
+	if (!err)
+		kube_wait(d->builder.kube, KUBE_WAIT_MS);
 	err = err ?: discover_new(&d->discover, c, d->procs, on_decision, d);
 	err = err ?: routes_new(&d->builder.routes, c->max_routes);
 	return err ?: stmts_new(&d->builder.stmts, STMTS_MAX, c->sanitize_sql);

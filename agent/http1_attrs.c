@@ -334,7 +334,7 @@ static bool server_address(const struct build *bd, struct val *ret)
 {
 	struct str host = bd->http.host;
 
-	return val_str(ret, host.len ? host : build_server_address(bd));
+	return val_str(ret, host.len && !bd->service.len ? host : build_server_address(bd));
 }
 
 static bool server_port(const struct build *bd, struct val *ret)

@@ -491,6 +491,41 @@ void procs_sweep(struct procs *p, uint64_t now_mono_ns)
 	}
 }
 
+/* The new entry stands before the old one, which spans may still point at. */
+static void entry_renew(struct procs *p, struct entry *old, struct entry **bucket)
+{
+	struct draft d = {.pi = {.key = old->pi.key, .pid = old->pi.pid,
+				 .start_ns = old->pi.start_ns}};
+	struct entry *e;
+
+	arena_init(&d.a, 0);
+	e = describe(p, &d, NULL);
+	arena_fini(&d.a);
+	e->pi.flags = old->pi.flags;
+	e->pi.is_noted = old->pi.is_noted;
+	e->next = *bucket;
+	*bucket = e;
+	old->is_superseded = true;
+	entry_end(p, old);
+}
+
+void procs_refresh(struct procs *p)
+{
+	if (!kube_refresh(p->kube))
+		return;
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (struct entry *e = p->buckets[i], *next; e; e = next) {
+			next = e->next;
+			if (!e->ended_ns && kube_is_old(e->pi.where))
+				entry_renew(p, e, &p->buckets[i]);
+		}
+}
+
+struct kube *procs_kube(struct procs *p)
+{
+	return p->kube;
+}
+
 /* --- life --- */
 
 /* Our own boot and unit; a tree that lacks them (a test's) has neither. */
@@ -512,6 +547,7 @@ int procs_new(struct procs **ret, const char *proc_root, const char *host_name,
 {
 	struct procs *p = calloc(1, sizeof(*p));
 	const char *node = c && c->k8s_node_name ? c->k8s_node_name : host_name;
+	int err;
 
 	if (!p)
 		return -ENOMEM;
@@ -519,7 +555,11 @@ int procs_new(struct procs **ret, const char *proc_root, const char *host_name,
 	p->host = strdup(node);
 	p->cluster = strdup(c && c->k8s_cluster_name ? c->k8s_cluster_name : "");
 	must(p->root && p->host && p->cluster);
-	must(kube_new(&p->kube, proc_root) == 0);
+	err = kube_new(&p->kube, proc_root, c);
+	if (err) {
+		procs_free(p);
+		return err;
+	}
 	host_read(p);
 	*ret = p;
 	return 0;

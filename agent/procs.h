@@ -47,5 +47,8 @@ void procs_changed(struct procs *p, uint32_t key);
 /* It ended; its entry goes at a sweep 10 s later, since spans may still be in the ring. */
 void procs_ended(struct procs *p, uint32_t key);
 void procs_sweep(struct procs *p, uint64_t now_mono_ns);
+/* Describes anew the processes of pods of which the API has said more; what discover.c decided stays. */
+void procs_refresh(struct procs *p);
+struct kube *procs_kube(struct procs *p);
 
 #endif

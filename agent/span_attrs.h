@@ -16,6 +16,7 @@ struct build {
 	const struct proc_info *pi;
 	struct str text[TEXT_COUNT];
 	struct str local, remote; /* addresses; empty: none */
+	struct str service; /* the Kubernetes service that a client asks; empty: none */
 	struct str name;	  /* of the span */
 	struct str error;	  /* error.type; empty: none */
 	bool cut;

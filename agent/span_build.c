@@ -61,7 +61,7 @@ bool build_has(const struct build *bd, uint16_t flag)
 
 struct str build_server_address(const struct build *bd)
 {
-	return build_is_server(bd) ? bd->local : bd->remote;
+	return build_is_server(bd) ? bd->local : bd->service.len ? bd->service : bd->remote;
 }
 
 uint16_t build_server_port(const struct build *bd)
@@ -245,6 +245,8 @@ int span_build(struct span_builder *b, struct arena *a, const struct rec_span *r
 	text_take(&bd);
 	bd.local = address_text(b, a, rs->local_addr);
 	bd.remote = address_text(b, a, rs->remote_addr);
+	if (!build_is_server(&bd))
+		bd.service = kube_service_at(b->kube, a, bd.remote);
 	bd.cut = build_has(&bd, SPAN_CUT);
 	protos[rs->proto]->prepare(&bd);
 	err = attrs_fill(&bd, &sp.attrs);

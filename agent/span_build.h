@@ -27,6 +27,7 @@ struct span_builder {
 	const struct config *conf;
 	struct routes *routes;
 	struct stmts *stmts;
+	struct kube *kube; /* NULL: none */
 	int64_t boot_to_real_ns; /* added to CLOCK_BOOTTIME gives time since 1970 */
 	struct address_name addresses[ADDRESS_NAMES];
 };
