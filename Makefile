@@ -35,7 +35,7 @@ OBJS    := $(SRCS:%.c=$(B)/%.o) $(PB_C:%.c=%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: bench-pairs all install clean setup quick test live vm-test bench demo fuzz fmt unit check
+.PHONY: kind-test bench-pairs all install clean setup quick test live vm-test bench demo fuzz fmt unit check
 
 all: $(B)/wirespan
 
@@ -111,6 +111,9 @@ live: all
 
 vm-test: all
 	@scripts/setup vm && tests/vm/run $(KERNEL)
+
+kind-test: all
+	@scripts/kind-test
 
 bench: all
 	@tests/bench/run

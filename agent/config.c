@@ -288,9 +288,32 @@ static int read_variable(struct config_reader *r, const char *entry)
 	return err;
 }
 
+/* Names under which Beyla and OpenTelemetry's eBPF instrumentation know the same. */
+static int read_foreign(struct config_reader *r)
+{
+	static const char *const prefixes[] = {"BEYLA_", "OTEL_EBPF_"};
+	static const char *const names[][2] = {
+		{"OPEN_PORT", "open_ports"},
+		{"AUTO_TARGET_EXE", "exe_path"},
+		{"KUBE_CLUSTER_NAME", "k8s.cluster_name"},
+	};
+	int err = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(prefixes) * ARRAY_SIZE(names) && !err; i++) {
+		const char *const *name = names[i % ARRAY_SIZE(names)], *value;
+		char variable[64];
+
+		snprintf(variable, sizeof(variable), "%s%s", prefixes[i / ARRAY_SIZE(names)], name[0]);
+		value = getenv(variable);
+		if (value && *value)
+			err = config_put(r, config_key_find(name[1]), variable, value);
+	}
+	return err;
+}
+
 static int read_environment(struct config_reader *r)
 {
-	int err = 0;
+	int err = read_foreign(r);
 
 	for (char **at = environ; at && *at && !err; at++)
 		err = read_variable(r, *at);

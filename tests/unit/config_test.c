@@ -178,6 +178,28 @@ static void test_who_wins(void **state)
 	unsetenv("WIRESPAN_NO_SUCH");
 }
 
+static void test_foreign_variables(void **state)
+{
+	struct config c;
+
+	(void)state;
+	setenv("BEYLA_OPEN_PORT", "80,8000-8100", 1);
+	setenv("OTEL_EBPF_AUTO_TARGET_EXE", "*/api", 1);
+	c = good(ARGS());
+	assert_int_equal(c.open_port_cnt, 2);
+	assert_string_equal(c.exe_path[0], "*/api");
+	config_fini(&c);
+	setenv("WIRESPAN_OPEN_PORTS", "1", 1);
+	c = good(ARGS());
+	assert_int_equal(c.open_port_cnt, 1);
+	config_fini(&c);
+	unsetenv("WIRESPAN_OPEN_PORTS");
+	setenv("BEYLA_OPEN_PORT", "x", 1);
+	bad("BEYLA_OPEN_PORT: \"x\"", ARGS());
+	unsetenv("BEYLA_OPEN_PORT");
+	unsetenv("OTEL_EBPF_AUTO_TARGET_EXE");
+}
+
 static void test_flags(void **state)
 {
 	struct config c = good(ARGS("--insecure", "--capture=off", "--open-ports", "8080,5432",
@@ -452,6 +474,7 @@ int main(void)
 		cmocka_unit_test(test_file),
 		cmocka_unit_test(test_empty_files),
 		cmocka_unit_test(test_who_wins),
+		cmocka_unit_test(test_foreign_variables),
 		cmocka_unit_test(test_flags),
 		cmocka_unit_test(test_bad_flags),
 		cmocka_unit_test(test_bad_values),
