@@ -514,6 +514,19 @@ static __always_inline void conn_closing(struct sock *sk, struct conn *c, int cl
 	}
 }
 
+/* Has the parser seen all that ever came? A read may be about to bring it what was copied already. */
+static __always_inline int conn_is_read(const struct conn *c, struct sock *sk)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	const struct dir_state *d = &c->dir[RX];
+
+	if (!tp || tp->copied_seq != tp->rcv_nxt)
+		return 0;
+	if (!d->pos_known)
+		return !tp->bytes_received;
+	return d->pos == received_upto(sk->__sk_common.skc_flags, tp);
+}
+
 static __always_inline void proc_listens(struct sock *sk);
 
 SEC("tp_btf/inet_sock_set_state")
@@ -530,13 +543,12 @@ int BPF_PROG(sock_state, struct sock *sk, int old, int state)
 	} else if (state == BPF_TCP_FIN_WAIT1 || state == BPF_TCP_LAST_ACK || state == BPF_TCP_CLOSE) {
 		c = bpf_sk_storage_get(&conns, sk, 0, 0);
 		if (c)
-			conn_closing(sk, c, 0);
+			conn_closing(sk, c, state == BPF_TCP_CLOSE && conn_is_read(c, sk));
 	}
 	return 0;
 }
 
-/* The program has let go of it. Only now is nothing read any more: what came before a reset or the
- * last FIN waits for the program, and a read of it may have no more than begun. */
+/* The program has let go of it. What came before a reset or the last FIN waited for it until now. */
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(sock_destroyed, struct sock *sk)
 {
