@@ -5,6 +5,7 @@
  * Failures wait longer each time. The invariants: nothing is told twice as gone, a list that broke off
  * takes nothing away, and what the server can make us keep is bounded. */
 #include "agent/kube_api.h"
+#include "agent/privileges.h"
 #include "store/stats.h"
 
 #include <curl/curl.h>
@@ -305,6 +306,8 @@ static void *follower_run(void *arg)
 	struct strbuf why;
 
 	strbuf_init(&why);
+	if (privileges_drop(PRIVILEGES_NONE, &why)) /* who talks to the network needs none */
+		log_warn("kubernetes: %s", why.p);
 	while (!atomic_load(&f->stop)) {
 		int err;
 

@@ -17,6 +17,7 @@ from peers import is_traced
 from programs import answers, run_client
 
 PODS = "/api/v1/pods"
+CAP_SYS_PTRACE = 19
 NAMESPACE = f"ns-{os.getpid()}"
 
 
@@ -153,6 +154,21 @@ def test_stream_fails(folder, api, pod, collector, fault):
             api.streams[PODS].put(("MODIFIED", api.lists[PODS][0]))
         server.until("/after", "k8s.daemonset.name", "web")
     wait.until("it watches", lambda: note(collector, "pods") == "watching", 15)
+
+
+def capabilities(pid):
+    """Of each thread, as bits."""
+    out = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as f:
+            out += [int(line.split()[1], 16) for line in f if line.startswith("CapPrm")]
+    return out
+
+
+def test_capabilities(api, collector):
+    """Of all threads one alone may look into other processes: not those that ask the API server."""
+    wait.until("the watches", lambda: all(api.count(path, True) for path in api.lists), 15)
+    assert sum(bool(caps & 1 << CAP_SYS_PTRACE) for caps in capabilities(collector.pid)) == 1
 
 
 def test_bookmark(api, collector):
