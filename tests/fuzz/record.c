@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // uses: agent/span_build.c agent/http1_attrs.c agent/pgsql_attrs.c agent/route.c
+// uses: agent/kube.c agent/kube_api.c agent/kube_objects.c agent/pod.c agent/runtime.c agent/names.c
+// uses: agent/privileges.c store/stats.c
 // uses: agent/stmt.c agent/sql.c agent/sql_lex.c agent/sql_query.c agent/sql_describe.c
 // uses: agent/utf8.c store/base.c
+// libs: -ljansson -lcurl -lpthread
 /* record.c - any bytes as what comes out of the ring: records one after another, each behind its
  * length in two bytes. Spans that are built hold only valid UTF-8 and end behind their start. */
 #include "agent/span_build.h"
