@@ -113,19 +113,25 @@ static int record_add(struct file *f, struct record *rec, const char *name, cons
 	return 0;
 }
 
-static int read_record_group(struct file *f, struct record *rec, const char *group, unsigned depth);
+/* Whom the entries of a mapping go to: a key, its names so far joined with dots, and its value. */
+typedef int entry_fn(struct file *f, void *arg, const char *name, size_t line,
+		     const yaml_event_t *value, unsigned depth);
+
+static int read_mapping(struct file *f, entry_fn *fn, void *arg, const char *group, unsigned depth);
 
 /* A value, a list of values, or a group of keys. */
-static int read_record_value(struct file *f, struct record *rec, const char *name,
+static int read_record_value(struct file *f, void *arg, const char *name, size_t line,
 			     const yaml_event_t *ev, unsigned depth)
 {
+	struct record *rec = arg;
 	bool end = false;
 	int err = 0;
 
+	(void)line;
 	if (ev->type == YAML_SCALAR_EVENT)
 		return record_add(f, rec, name, ev);
 	if (ev->type == YAML_MAPPING_START_EVENT && depth < DEPTH_MAX)
-		return read_record_group(f, rec, name, depth + 1);
+		return read_mapping(f, read_record_value, rec, name, depth + 1);
 	if (ev->type != YAML_SEQUENCE_START_EVENT)
 		return refuse_event(f, ev, "this key wants a value");
 	while (!err && !end) {
@@ -144,50 +150,10 @@ static int read_record_value(struct file *f, struct record *rec, const char *nam
 	return err;
 }
 
-static int read_record_entry(struct file *f, struct record *rec, const char *group,
-			     const yaml_event_t *key_ev, unsigned depth)
-{
-	const char *text = NULL;
-	yaml_event_t value;
-	struct strbuf name;
-	int err;
-
-	if (key_ev->type != YAML_SCALAR_EVENT)
-		return refuse_event(f, key_ev, "a key is one word");
-	err = scalar_text(f, key_ev, &text);
-	err = err ?: next_event(f, &value);
-	if (err)
-		return err;
-	strbuf_init(&name);
-	strbuf_printf(&name, "%s%s%s", group, *group ? "." : "", text);
-	err = read_record_value(f, rec, name.p, &value, depth);
-	strbuf_fini(&name);
-	yaml_event_delete(&value);
-	return err;
-}
-
-static int read_record_group(struct file *f, struct record *rec, const char *group, unsigned depth)
-{
-	for (;;) {
-		yaml_event_t ev;
-		int err = next_event(f, &ev);
-		bool end;
-
-		if (err)
-			return err;
-		end = ev.type == YAML_MAPPING_END_EVENT;
-		if (!end)
-			err = read_record_entry(f, rec, group, &ev, depth);
-		yaml_event_delete(&ev);
-		if (err || end)
-			return err;
-	}
-}
-
 static int read_record(struct file *f, const struct config_key *key, size_t line)
 {
 	struct record rec = {.cnt = 0};
-	int err = read_record_group(f, &rec, "", 0);
+	int err = read_mapping(f, read_record_value, &rec, "", 0);
 	struct strbuf where;
 
 	strbuf_init(&where);
@@ -265,11 +231,9 @@ static int key_once(struct file *f, const struct config_key *key, size_t line)
 	return 0;
 }
 
-static int read_mapping(struct file *f, const char *group, unsigned depth);
-
 /* The value of `name`, a key or a group of keys. A group without keys is an empty scalar. */
-static int read_named(struct file *f, const char *name, size_t line, const yaml_event_t *ev,
-		      unsigned depth)
+static int read_named(struct file *f, void *arg, const char *name, size_t line,
+		      const yaml_event_t *ev, unsigned depth)
 {
 	const struct config_key *key = config_key_find(name);
 	struct strbuf where;
@@ -277,7 +241,7 @@ static int read_named(struct file *f, const char *name, size_t line, const yaml_
 
 	if (!key && config_key_is_group(name)) {
 		if (ev->type == YAML_MAPPING_START_EVENT && depth < DEPTH_MAX)
-			return read_mapping(f, name, depth + 1);
+			return read_mapping(f, read_named, arg, name, depth + 1);
 		if (ev->type == YAML_SCALAR_EVENT && !ev->data.scalar.length)
 			return 0;
 		return refuse_event(f, ev, "this is a group of keys and wants keys below it");
@@ -297,7 +261,8 @@ static int read_named(struct file *f, const char *name, size_t line, const yaml_
 	return err;
 }
 
-static int read_entry(struct file *f, const char *group, const yaml_event_t *key_ev, unsigned depth)
+static int read_entry(struct file *f, entry_fn *fn, void *arg, const char *group,
+		      const yaml_event_t *key_ev, unsigned depth)
 {
 	yaml_event_t value;
 	struct strbuf name;
@@ -312,13 +277,13 @@ static int read_entry(struct file *f, const char *group, const yaml_event_t *key
 		return err;
 	strbuf_init(&name);
 	strbuf_printf(&name, "%s%s%s", group, *group ? "." : "", text);
-	err = read_named(f, name.p, line_of(&key_ev->start_mark), &value, depth);
+	err = fn(f, arg, name.p, line_of(&key_ev->start_mark), &value, depth);
 	strbuf_fini(&name);
 	yaml_event_delete(&value);
 	return err;
 }
 
-static int read_mapping(struct file *f, const char *group, unsigned depth)
+static int read_mapping(struct file *f, entry_fn *fn, void *arg, const char *group, unsigned depth)
 {
 	for (;;) {
 		yaml_event_t ev;
@@ -329,7 +294,7 @@ static int read_mapping(struct file *f, const char *group, unsigned depth)
 			return err;
 		end = ev.type == YAML_MAPPING_END_EVENT;
 		if (!end)
-			err = read_entry(f, group, &ev, depth);
+			err = read_entry(f, fn, arg, group, &ev, depth);
 		yaml_event_delete(&ev);
 		if (err || end)
 			return err;
@@ -342,7 +307,7 @@ static int read_mapping(struct file *f, const char *group, unsigned depth)
 static int read_root(struct file *f, const yaml_event_t *ev)
 {
 	if (ev->type == YAML_MAPPING_START_EVENT)
-		return read_mapping(f, "", 0);
+		return read_mapping(f, read_named, NULL, "", 0);
 	if (ev->type == YAML_SCALAR_EVENT && !ev->data.scalar.length)
 		return 0;
 	return refuse_event(f, ev, "the file is not a list of `key: value` lines");

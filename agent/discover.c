@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* discover.c - one decision per process event: traced or not, and why. Of the selectors
  * (open_ports, exe_path, name, those of discovery.instrument) any match suffices; without one it is
- * enough to listen on TCP. What
- * the kernel half has tracked by itself (a listener on a selected port, a child of a tracked
- * process) stays tracked unless it is a login session or ourselves. Called by the drain thread for
- * each REC_PROC. The invariants: the kernel half is told of every Go program that is traced (it
- * cannot tell), a process that is not traced leaves nothing behind in the table of processes, and
- * the events of one process come in order, so that the last decision is the right one. */
+ * enough to listen on TCP. What the kernel half has tracked by itself (a listener on a selected
+ * port, a child of a tracked process) stays tracked unless it is a login session or ourselves.
+ * Called by the drain thread for each REC_PROC. The invariants: the kernel half is told of every Go
+ * program that is traced (it cannot tell), a process that is not traced leaves nothing behind in
+ * the table of processes, and the events of one process come in order, so that the last decision is
+ * the right one. */
 #include "agent/discover.h"
 #include "agent/selector.h"
 #include "store/stats.h"

@@ -13,8 +13,8 @@
 struct discover;
 
 /* Writes the decision to the kernel half: flags as enum proc_flags; 0: no longer tracked;
- * PROC_UNDECIDED: it was held as that and is not tracked, or with PROC_CANDIDATE, not before it listens. For a process that ends it is called with 0
- * while its sockets may still be open. */
+ * PROC_UNDECIDED: it was held as that and is not tracked; with PROC_CANDIDATE: not before it listens.
+ * For a process that ends it is called with 0 while its sockets may still be open. */
 typedef void discover_set_fn(void *arg, const struct proc_info *pi, uint32_t flags);
 
 int discover_new(struct discover **ret, const struct config *c, struct procs *procs,

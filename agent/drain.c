@@ -112,7 +112,8 @@ static void on_decision(void *arg, const struct proc_info *pi, uint32_t flags)
 		return;
 	}
 	if (flags & PROC_UNDECIDED)
-		loader_proc_offer(d->loader, pi->key, pi->pid, pi->start_ns, flags & PROC_CANDIDATE ? flags : 0);
+		loader_proc_offer(d->loader, pi->key, pi->pid, pi->start_ns,
+				  flags & PROC_CANDIDATE ? flags : 0);
 	else if (loader_proc_set(d->loader, pi->key, pi->pid, pi->start_ns, flags) && flags)
 		log_warn("process %u cannot be traced: the kernel's table is full", pi->pid);
 }

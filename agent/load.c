@@ -457,7 +457,8 @@ int loader_proc_set(struct loader *l, uint32_t key, uint32_t pid, uint64_t start
 	return err;
 }
 
-void loader_proc_offer(struct loader *l, uint32_t key, uint32_t pid, uint64_t start_ns, uint32_t flags)
+void loader_proc_offer(struct loader *l, uint32_t key, uint32_t pid, uint64_t start_ns,
+		       uint32_t flags)
 {
 	struct proc p = { .flags = 0 };
 	int fd = bpf_map__fd(l->skel->maps.procs);

@@ -22,7 +22,8 @@ int loader_scan(struct loader *l);
 /* Writes or (flags 0) removes a process in the kernel's table. 0 or -errno. */
 int loader_proc_set(struct loader *l, uint32_t key, uint32_t pid, uint64_t start_ns, uint32_t flags);
 /* The same, unless the kernel half has begun to trace it meanwhile. */
-void loader_proc_offer(struct loader *l, uint32_t key, uint32_t pid, uint64_t start_ns, uint32_t flags);
+void loader_proc_offer(struct loader *l, uint32_t key, uint32_t pid, uint64_t start_ns,
+		       uint32_t flags);
 /* Removes it if it is still the one that started then. */
 void loader_proc_end(struct loader *l, uint32_t key, uint64_t start_ns);
 /* Once a second: attaches what has become necessary. */
