@@ -138,8 +138,9 @@ struct {
 	__type(value, struct slot);
 } spill SEC(".maps");
 
-/* Tracked processes, and those that the agent has yet to decide on. It decides and deletes; the kernel
- * half adds children and listeners that cannot wait, and programs that began. Full: LOST_PROC_FULL, that process is not traced. */
+/* Tracked processes, and those that the agent has yet to decide on. It decides and deletes; the
+ * kernel half adds children and listeners that cannot wait, and programs that began. Full:
+ * LOST_PROC_FULL, that process is not traced. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -201,6 +202,11 @@ const volatile __u64 sample_below;      /* a new trace is kept when its id is; ~
 const volatile __u64 slow_ns;           /* exchanges that take so long are always kept */
 const volatile __u32 ring_wake_bytes;   /* wake the agent when so much waits */
 const volatile __u32 ring_tight_bytes;  /* from here on the rest is for errors and slow exchanges */
+
+static __always_inline int port_is_in(const volatile __u64 *bitmap, __u16 port)
+{
+	return bitmap[port >> 6 & 1023] >> (port & 63) & 1;
+}
 
 static __always_inline void lost(enum lost what)
 {

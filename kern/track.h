@@ -46,18 +46,13 @@ static __always_inline __u32 proc_flags_of(__u32 key)
 	return p ? p->flags : 0;
 }
 
-static __always_inline int bit_is_set(const volatile __u64 *bits, __u16 port)
-{
-	return bits[port >> 6 & 1023] >> (port & 63) & 1;
-}
-
 /* Does a process with these flags become tracked by listening on this port? */
 static __always_inline int port_tracks(__u16 port, __u32 flags)
 {
 	if (flags & PROC_TRACKED)
 		return 0;
-	return track_listeners || bit_is_set(track_ports, port) ||
-	       (flags & PROC_CANDIDATE && bit_is_set(candidate_ports, port));
+	return track_listeners || port_is_in(track_ports, port) ||
+	       (flags & PROC_CANDIDATE && port_is_in(candidate_ports, port));
 }
 
 static __always_inline void proc_listens(struct sock *sk)

@@ -81,11 +81,6 @@ static __always_inline int conn_looks_opened(struct sock *sk)
 	return BPF_CORE_READ(icsk, icsk_bind_hash, fastreuse) == -1;
 }
 
-static __always_inline int port_ignored(__u16 port)
-{
-	return ignore_ports[port >> 6 & 1023] >> (port & 63) & 1;
-}
-
 static __always_inline struct conn *conn_get(struct sock *sk, struct conn *c)
 {
 	c = c ?: bpf_sk_storage_get(&conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -98,8 +93,8 @@ static __always_inline struct conn *conn_get(struct sock *sk, struct conn *c)
 		c->id_state = id_random();
 		if (conn_looks_opened(sk))
 			c->flags |= CONN_OPENER | CONN_GUESSED;
-		if (port_ignored(sk->__sk_common.skc_num) ||
-		    port_ignored(bpf_ntohs(sk->__sk_common.skc_dport)))
+		if (port_is_in(ignore_ports, sk->__sk_common.skc_num) ||
+		    port_is_in(ignore_ports, bpf_ntohs(sk->__sk_common.skc_dport)))
 			c->flags |= CONN_SILENT;
 	}
 	return c;
