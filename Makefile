@@ -35,7 +35,7 @@ OBJS    := $(SRCS:%.c=$(B)/%.o) $(PB_C:%.c=%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: kind-test bench-pairs all install clean setup quick test live vm-test bench demo fuzz fmt unit check
+.PHONY: kind-test bench-pairs context-table all install clean setup quick test live vm-test bench demo fuzz fmt unit check
 
 all: $(B)/wirespan
 
@@ -120,6 +120,9 @@ bench: all
 
 bench-pairs: all
 	@tests/bench/pairs
+
+context-table: all
+	@scripts/setup demo context && tests/context/run
 
 demo:
 	@scripts/setup build demo && $(MAKE) --no-print-directory all && scripts/demo

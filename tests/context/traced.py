@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs to be traced: how each is built and started. What they do is in progs/.
+
+All are built before the first is started, into build/context; each runs in a folder of its own, is
+ended by its id, and takes where it listens and whom it calls from its environment.
+"""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+
+from programs import Server
+from stack import ROOT
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+PROGS = os.path.join(HERE, "progs")
+BUILD = os.path.join(ROOT, "build", "context")
+
+
+def free_port():
+    """Below the range that the kernel gives to outgoing connections: none takes it meanwhile."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+
+
+def is_newer(target, *sources):
+    return os.path.exists(target) and all(
+        os.path.getmtime(target) > os.path.getmtime(s) for s in sources)
+
+
+def compiled(target, sources, args, **more):
+    """Runs a compiler when the target is older than its sources; the target."""
+    if not is_newer(target, *sources):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        subprocess.run(args, check=True, **more)
+    return target
+
+
+def build_go(folder):
+    """As scripts/stack builds its API: Debian's lib/pq, without modules."""
+    target = os.path.join(BUILD, os.path.basename(folder))
+    source = os.path.join(HERE, folder, "main.go")
+    env = {**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode",
+           "GOCACHE": os.path.join(ROOT, "build", "demo", "gocache")}
+    return compiled(target, [source], ["/usr/bin/go", "build", "-o", target, source], env=env)
+
+
+class Program:
+    """http, sql: the steps at which a request makes such a call. Subclasses say how it is started."""
+
+    http, sql = ("1", "3"), ("2", "4")
+    end, forks = signal.SIGTERM, 0
+
+    def __init__(self, name):
+        self.name = self.service = name
+        self.folder = os.path.join(PROGS, name)
+
+    def build(self):
+        pass
+
+    def args(self, folder, settings):
+        raise NotImplementedError
+
+    def started(self, collector, port, settings, folder):
+        args = ["/usr/bin/env", *(f"{k}={v}" for k, v in settings.items())]
+        return Server(collector, self.service, port, args + self.args(folder, settings),
+                      os.path.join(folder, "out.log"), self.end, self.forks)
+
+
+class Go(Program):
+    def build(self):
+        self.binary = build_go("progs/" + self.name)
+
+    def args(self, folder, settings):
+        return [self.binary]
+
+
+class Python(Program):
+    """Debian's, which is the one with Debian's drivers."""
+
+    def args(self, folder, settings):
+        return ["/usr/bin/python3", os.path.join(self.folder, "app.py")]
+
+
+PROGRAMS = {p.name: p for p in (Go("go"), Python("python_threads"))}
