@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "agent/discover.h"
+#include "agent/runtimes.h"
 #include "agent/span_build.h"
 #include "store/stats.h"
 
@@ -28,6 +29,7 @@ enum {
 	CLOCK_STEP_NS = 100 * NS_PER_MS, /* a jump of the wall clock that is followed */
 };
 
+#define PROC_ROOT    "/proc"
 #define HOUSEKEEP_NS (1ull * NS_PER_S)
 #define PROC_END_NS  (5ull * NS_PER_S)
 
@@ -42,6 +44,7 @@ struct drain {
 	struct ring_buffer *ring;
 	struct procs *procs;
 	struct discover *discover;
+	struct runtimes *runtimes;
 	struct span_builder builder;
 	struct arena arena; /* of the spans in batch */
 	struct span batch[BATCH_MAX];
@@ -120,8 +123,25 @@ static void on_decision(void *arg, const struct proc_info *pi, uint32_t flags)
 
 static void on_proc(struct drain *d, const struct rec_proc *rp)
 {
+	struct proc_info *pi;
+
 	d->exiting = rp->what == PROC_EXIT;
 	discover_event(d->discover, rp);
+	pi = procs_find(d->procs, rp->head.key, rp->start_ns);
+	if (rp->what == PROC_EXIT || rp->what == PROC_EXEC || !pi || !(pi->flags & PROC_TRACKED))
+		runtimes_leave(d->runtimes, rp->head.key);
+	if (rp->what != PROC_EXIT && pi && pi->flags & PROC_TRACKED)
+		runtimes_watch(d->runtimes, pi, rp->what != PROC_EXEC);
+}
+
+static struct hook_link *on_function(void *arg, enum hook hook, const char *path, uint64_t offset)
+{
+	return loader_hook(arg, hook, path, offset);
+}
+
+static void on_function_left(void *arg, struct hook_link *h)
+{
+	loader_unhook(arg, h);
 }
 
 /* --- spans --- */
@@ -178,7 +198,6 @@ static void housekeep(struct drain *d)
 	procs_end(d, now);
 	procs_sweep(d->procs, now);
 	procs_refresh(d->procs);
-	loader_housekeep(d->loader);
 }
 
 static void *drain_run(void *arg)
@@ -192,6 +211,7 @@ static void *drain_run(void *arg)
 		n = ring_buffer__consume(d->ring); /* most records do not wake us */
 		timeout_ms = n > BUSY_RECORDS ? POLL_BUSY_MS : POLL_MS;
 		batch_flush(d);
+		loader_attend(d->loader);
 		housekeep(d);
 	}
 	ring_buffer__consume(d->ring);
@@ -207,7 +227,8 @@ static int names_open(struct drain *d, const struct config *c)
 	gethostname(host, sizeof(host) - 1);
 	d->builder.conf = c;
 	d->builder.boot_to_real_ns = boot_to_real_ns();
-	err = procs_new(&d->procs, "/proc", host, c);
+	d->runtimes = runtimes_new(PROC_ROOT, &(struct runtimes_attacher){on_function, on_function_left, d->loader});
+	err = procs_new(&d->procs, PROC_ROOT, host, c);
 	d->builder.kube = err ? NULL : procs_kube(d->procs);
 	if (!err)
 		kube_wait(d->builder.kube, KUBE_WAIT_MS);
@@ -219,6 +240,7 @@ static int names_open(struct drain *d, const struct config *c)
 static void drain_free(struct drain *d)
 {
 	ring_buffer__free(d->ring);
+	runtimes_free(d->runtimes);
 	discover_free(d->discover);
 	procs_free(d->procs);
 	routes_free(d->builder.routes);

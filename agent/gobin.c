@@ -3,33 +3,30 @@
  * table was stripped, at the start of the first writable segment, where the linker puts it. The
  * version is not read: since Go 1.18 a bit says that the strings stand inline, and from 1.17 on the
  * goroutine is in a register, so that bit is proof enough (a 1.17 program is treated as older: it
- * gets the thread rule, which may say "none" but not "wrong"). The file belongs to the traced
- * program: every number in it is checked, and at most 64 KiB and a thousand headers are read. */
+ * gets the thread rule, which may say "none" but not "wrong"). Functions are found in the table that
+ * the runtime itself uses for stack traces (.gopclntab, the same since 1.18): it is there in stripped
+ * programs, too. */
 #include "agent/gobin.h"
 
-#include <elf.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/elf64.h"
+
 enum {
-	SECTIONS_MAX = 1024,
-	SEGMENTS_MAX = 128,
 	SEARCH_MAX = 64 * 1024,
 	INFO_LEN = 16,
 	INFO_ALIGN = 16,
 	INFO_FLAGS = 15, /* offset of the byte with the flags */
 	FLAG_INLINE = 2,
+	PCLN_MAX = 128 << 20,
 };
 
-static const char magic[] = "\xff Go buildinf:";
-static const char section[] = ".go.buildinfo";
+/* Its header: magic, two zeros, instruction size, pointer size, then words of 8 bytes. */
+enum pcln_word { PCLN_FUNC_CNT, PCLN_FILE_CNT, PCLN_TEXT, PCLN_NAMES, PCLN_CUS, PCLN_FILES, PCLN_PCS, PCLN_FUNCS, PCLN_WORDS };
 
-static bool read_at(int fd, void *to, size_t len, uint64_t off)
-{
-	return off <= INT64_MAX && pread(fd, to, len, (off_t)off) == (ssize_t)len;
-}
+static const char magic[] = "\xff Go buildinf:";
 
 static enum gobin info_kind(const unsigned char *info)
 {
@@ -38,39 +35,14 @@ static enum gobin info_kind(const unsigned char *info)
 	return info[INFO_FLAGS] & FLAG_INLINE ? GOBIN_GOOD : GOBIN_OLD;
 }
 
-static bool header_read(int fd, Elf64_Ehdr *eh)
-{
-	return read_at(fd, eh, sizeof(*eh), 0) && memcmp(eh->e_ident, ELFMAG, SELFMAG) == 0 &&
-	       eh->e_ident[EI_CLASS] == ELFCLASS64 && eh->e_ident[EI_DATA] == ELFDATA2LSB;
-}
-
-static bool section_read(int fd, const Elf64_Ehdr *eh, unsigned i, Elf64_Shdr *ret)
-{
-	uint64_t off;
-
-	return !__builtin_add_overflow(eh->e_shoff, (uint64_t)i * sizeof(*ret), &off) &&
-	       read_at(fd, ret, sizeof(*ret), off);
-}
-
-static enum gobin by_section(int fd, const Elf64_Ehdr *eh)
+static enum gobin by_section(const struct elf64 *e)
 {
 	unsigned char info[INFO_LEN];
-	Elf64_Shdr names, sh;
-	char name[sizeof(section)];
-	uint64_t off;
+	Elf64_Shdr sh;
 
-	if (!eh->e_shoff || eh->e_shentsize != sizeof(sh) || eh->e_shnum > SECTIONS_MAX ||
-	    !section_read(fd, eh, eh->e_shstrndx, &names))
+	if (!elf64_section(e, ".go.buildinfo", &sh) || !elf64_read(e, info, sizeof(info), sh.sh_offset))
 		return GOBIN_NO;
-	for (unsigned i = 1; i < eh->e_shnum; i++) {
-		if (!section_read(fd, eh, i, &sh) ||
-		    __builtin_add_overflow(names.sh_offset, sh.sh_name, &off) ||
-		    !read_at(fd, name, sizeof(name), off) ||
-		    memcmp(name, section, sizeof(section)) != 0)
-			continue;
-		return read_at(fd, info, sizeof(info), sh.sh_offset) ? info_kind(info) : GOBIN_NO;
-	}
-	return GOBIN_NO;
+	return info_kind(info);
 }
 
 static enum gobin search(int fd, uint64_t off, uint64_t len)
@@ -92,30 +64,116 @@ static enum gobin search(int fd, uint64_t off, uint64_t len)
 	return kind;
 }
 
-static enum gobin by_segment(int fd, const Elf64_Ehdr *eh)
+static enum gobin by_segment(const struct elf64 *e)
 {
 	Elf64_Phdr ph;
-	uint64_t off;
 
-	if (eh->e_phentsize != sizeof(ph) || eh->e_phnum > SEGMENTS_MAX)
-		return GOBIN_NO;
-	for (unsigned i = 0; i < eh->e_phnum; i++) {
-		if (__builtin_add_overflow(eh->e_phoff, (uint64_t)i * sizeof(ph), &off) ||
-		    !read_at(fd, &ph, sizeof(ph), off))
-			return GOBIN_NO;
+	for (unsigned i = 0; elf64_segment(e, i, &ph); i++)
 		if (ph.p_type == PT_LOAD && (ph.p_flags & (PF_W | PF_X)) == PF_W)
-			return search(fd, ph.p_offset, ph.p_filesz);
-	}
+			return search(e->fd, ph.p_offset, ph.p_filesz);
 	return GOBIN_NO;
 }
 
 enum gobin gobin_of(int fd)
 {
-	enum gobin kind;
-	Elf64_Ehdr eh;
+	struct elf64 e;
 
-	if (!header_read(fd, &eh))
+	if (!elf64_open(&e, fd))
 		return GOBIN_NO;
-	kind = by_section(fd, &eh);
-	return kind ?: by_segment(fd, &eh);
+	return by_section(&e) ?: by_segment(&e);
+}
+
+/* --- functions --- */
+
+struct pcln {
+	const unsigned char *p;
+	uint64_t len, word[PCLN_WORDS];
+};
+
+static bool word32(const struct pcln *t, uint64_t at, uint32_t *ret)
+{
+	if (at > t->len || t->len - at < sizeof(*ret))
+		return false;
+	memcpy(ret, t->p + at, sizeof(*ret));
+	return true;
+}
+
+static bool pcln_header(struct pcln *t)
+{
+	uint32_t version;
+
+	if (t->len < 8 + sizeof(t->word) || !word32(t, 0, &version) ||
+	    (version != 0xfffffff0 && version != 0xfffffff1) || t->p[7] != 8)
+		return false;
+	memcpy(t->word, t->p + 8, sizeof(t->word));
+	return t->word[PCLN_NAMES] < t->len && t->word[PCLN_FUNCS] < t->len;
+}
+
+/* Of a program without a C runtime before it, Go's text is the section; else only the header knows. */
+static bool pcln_text(const struct elf64 *e, struct pcln *t)
+{
+	Elf64_Shdr sh;
+
+	if (t->word[PCLN_TEXT])
+		return true;
+	if (elf64_section(e, ".interp", &sh) || !elf64_section(e, ".text", &sh))
+		return false;
+	t->word[PCLN_TEXT] = sh.sh_addr;
+	return true;
+}
+
+static const char *func_name(const struct pcln *t, uint64_t func, size_t *ret_len)
+{
+	uint32_t name;
+	uint64_t at;
+
+	if (!word32(t, t->word[PCLN_FUNCS] + func + 4, &name))
+		return NULL;
+	at = t->word[PCLN_NAMES] + name;
+	if (at >= t->len)
+		return NULL;
+	*ret_len = strnlen((const char *)t->p + at, t->len - at);
+	return (const char *)t->p + at;
+}
+
+static void pcln_search(const struct elf64 *e, const struct pcln *t, const char *const *names,
+			unsigned cnt, uint64_t *ret)
+{
+	for (uint64_t i = 0; i < t->word[PCLN_FUNC_CNT]; i++) {
+		uint64_t at = t->word[PCLN_FUNCS] + i * 8;
+		uint32_t entry, func;
+		const char *name;
+		size_t len;
+
+		if (!word32(t, at, &entry) || !word32(t, at + 4, &func))
+			return;
+		name = func_name(t, func, &len);
+		for (unsigned k = 0; name && k < cnt; k++)
+			if (!ret[k] && strlen(names[k]) == len && !memcmp(names[k], name, len))
+				ret[k] = elf64_offset(e, t->word[PCLN_TEXT] + entry);
+	}
+}
+
+unsigned gobin_functions(int fd, const char *const *names, unsigned cnt, uint64_t *ret_offsets)
+{
+	struct pcln t = {.p = NULL};
+	unsigned char *table = NULL;
+	unsigned found = 0;
+	struct elf64 e;
+	Elf64_Shdr sh;
+
+	memset(ret_offsets, 0, cnt * sizeof(*ret_offsets));
+	if (elf64_open(&e, fd) && (elf64_section(&e, ".gopclntab", &sh) ||
+				   elf64_section(&e, ".data.rel.ro.gopclntab", &sh)))
+		table = elf64_load(&e, &sh, PCLN_MAX);
+	if (table) {
+		t.p = table;
+		t.len = sh.sh_size;
+		if (pcln_header(&t) && pcln_text(&e, &t))
+			pcln_search(&e, &t, names, cnt, ret_offsets);
+	}
+	free(table);
+	for (unsigned i = 0; i < cnt; i++)
+		found += ret_offsets[i] != 0;
+	return found;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gobin.h - is an executable a Go program, and does it keep its goroutine in a register? Reads ELF
- * headers and a few bytes, a bounded amount, and believes none of the file's numbers. */
+/* gobin.h - is an executable a Go program, does it keep its goroutine in a register, and where are its
+ * functions? Reads a bounded amount of the file, and believes none of its numbers. */
 #ifndef WIRESPAN_GOBIN_H
 #define WIRESPAN_GOBIN_H
+
+#include <stdint.h>
 
 enum gobin {
 	GOBIN_NO,   /* another language, or no ELF file */
@@ -11,5 +13,8 @@ enum gobin {
 };
 
 enum gobin gobin_of(int fd);
+/* Where in the file the functions of these names begin, cnt of both; 0 where there is none. Returns how
+ * many were found. Takes some milliseconds and, for the time, memory for the program's table. */
+unsigned gobin_functions(int fd, const char *const *names, unsigned cnt, uint64_t *ret_offsets);
 
 #endif

@@ -4,6 +4,7 @@
  * tried, versions are never looked at. The invariant: after a failure nothing is left attached. */
 #include "agent/load.h"
 #include "agent/discover.h"
+#include "agent/function_link.h"
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -23,7 +24,10 @@
 enum need {
 	CORE,  /* without it there is nothing to capture */
 	EXTRA, /* a kernel may lack it */
-	LATE,  /* extra, and attached when there is need (see kern/unix.h) */
+	/* extra, and attached when there is need: */
+	UNIX,	  /* a Unix-domain socket speaks a protocol of ours (kern/unix.h) */
+	LOOP,	  /* a program waits for its sockets in epoll (kern/handover.h) */
+	FUNCTION, /* a program has the function (agent/hook.h) */
 };
 
 /* One line per way to see something: the verb, the program in the object, what it hangs on, and the
@@ -34,20 +38,24 @@ struct provider {
 	enum need need;
 };
 
-enum { TRACEPOINT = BTF_KIND_TYPEDEF, FUNCTION = BTF_KIND_FUNC };
+enum { TRACEPOINT = BTF_KIND_TYPEDEF, FUNC = BTF_KIND_FUNC, STRUCT = BTF_KIND_STRUCT };
 
 static const struct provider PROVIDERS[] = {
 	{ "send", "send_tp", "tp_btf/tcp_sendmsg_locked", "btf_trace_tcp_sendmsg_locked", TRACEPOINT, CORE },
-	{ "send", "send_fentry", "fentry/tcp_sendmsg_locked", "tcp_sendmsg_locked", FUNCTION, CORE },
+	{ "send", "send_fentry", "fentry/tcp_sendmsg_locked", "tcp_sendmsg_locked", FUNC, CORE },
 	{ "receive", "receive_tp", "tp_btf/sock_recv_length", "btf_trace_sock_recv_length", TRACEPOINT, CORE },
-	{ "receive", "receive_fexit", "fexit/tcp_recvmsg", "tcp_recvmsg", FUNCTION, CORE },
-	{ "send_unix", "send_unix_tp", "tp_btf/sock_send_length", "btf_trace_sock_send_length", TRACEPOINT, LATE },
-	{ "send_unix", "send_unix_fexit", "fexit/unix_stream_sendmsg", "unix_stream_sendmsg", FUNCTION, LATE },
+	{ "receive", "receive_fexit", "fexit/tcp_recvmsg", "tcp_recvmsg", FUNC, CORE },
+	{ "send_unix", "send_unix_tp", "tp_btf/sock_send_length", "btf_trace_sock_send_length", TRACEPOINT, UNIX },
+	{ "send_unix", "send_unix_fexit", "fexit/unix_stream_sendmsg", "unix_stream_sendmsg", FUNC, UNIX },
 	{ "receive_unix", "receive_tp", "tp_btf/sock_recv_length", "btf_trace_sock_recv_length", TRACEPOINT, EXTRA },
-	{ "receive_unix", "receive_unix_fexit", "fexit/unix_stream_recvmsg", "unix_stream_recvmsg", FUNCTION, EXTRA },
-	{ "send_pages", "send_pages_fentry", "fentry/do_tcp_sendpages", "do_tcp_sendpages", FUNCTION, EXTRA },
+	{ "receive_unix", "receive_unix_fexit", "fexit/unix_stream_recvmsg", "unix_stream_recvmsg", FUNC, EXTRA },
+	{ "send_pages", "send_pages_fentry", "fentry/do_tcp_sendpages", "do_tcp_sendpages", FUNC, EXTRA },
 	{ "receive_mptcp", "receive_tp", "tp_btf/sock_recv_length", "btf_trace_sock_recv_length", TRACEPOINT, EXTRA },
-	{ "receive_mptcp", "receive_mptcp_fexit", "fexit/mptcp_recvmsg", "mptcp_recvmsg", FUNCTION, EXTRA },
+	{ "receive_mptcp", "receive_mptcp_fexit", "fexit/mptcp_recvmsg", "mptcp_recvmsg", FUNC, EXTRA },
+	{ "loop_turns", "call_done", "tp_btf/sys_exit", "btf_trace_sys_exit", TRACEPOINT, LOOP },
+#define X(id, program, function) { #program, #program, function, "task_struct", STRUCT, FUNCTION },
+	HOOKS(X)
+#undef X
 };
 
 enum { PROVIDER_CNT = ARRAY_SIZE(PROVIDERS) };
@@ -56,7 +64,9 @@ struct loader {
 	struct wirespan_bpf *skel;
 	const char *refused[PROVIDER_CNT]; /* why not, or NULL */
 	bool chosen[PROVIDER_CNT];
-	bool late_tried;
+	bool unix_tried, loops_tried;
+	bool multi; /* the kernel attaches to functions by a link of its own */
+	unsigned hooked[HOOK_COUNT];
 	stat_cell *lost[LOST_COUNT], *undecoded[UNDECODED_COUNT], *conns[PROTO_COUNT], *missed, *dropped;
 };
 
@@ -67,6 +77,7 @@ static void find_in_btf(struct loader *l, const struct btf *btf)
 	for (int i = 0; i < PROVIDER_CNT; i++)
 		if (btf__find_by_name_kind(btf, PROVIDERS[i].btf_name, PROVIDERS[i].btf_kind) < 0)
 			l->refused[i] = "this kernel does not have it";
+	l->multi = btf__find_by_name_kind(btf, "bpf_uprobe_multi_link", STRUCT) >= 0;
 }
 
 static bool verb_served(const struct loader *l, const char *verb)
@@ -104,11 +115,21 @@ static int choose_providers(struct loader *l, struct strbuf *why)
 	return 0;
 }
 
+static enum hook hook_of(int at)
+{
+	return (enum hook)(at - (PROVIDER_CNT - HOOK_COUNT)); /* they are the last */
+}
+
 static const char *provider_state(const struct loader *l, int at)
 {
+	enum need need = PROVIDERS[at].need;
+
 	if (!l->chosen[at])
 		return l->refused[at] ? l->refused[at] : "not needed";
-	return PROVIDERS[at].need == LATE && !l->skel->bss->unix_on ? "ready for when it is needed" : "in use";
+	if ((need == UNIX && !l->skel->bss->unix_on) || (need == LOOP && !l->skel->bss->loops_on) ||
+	    (need == FUNCTION && !l->hooked[hook_of(at)]))
+		return "ready for when it is needed";
+	return "in use";
 }
 
 static void note_providers(const struct loader *l)
@@ -175,6 +196,15 @@ static int set_constants(struct wirespan_bpf *skel, const struct config *c)
 	return bpf_map__set_max_entries(skel->maps.ring, c->ring_kib * 1024);
 }
 
+static void prepare_provider(struct loader *l, const struct provider *pr)
+{
+	struct bpf_program *p = bpf_object__find_program_by_name(l->skel->obj, pr->program);
+
+	bpf_program__set_autoload(p, true);
+	if (pr->need == FUNCTION)
+		function_link_prepare(p, l->multi);
+}
+
 static int open_object(struct loader *l, const struct config *c)
 {
 	l->skel = wirespan_bpf__open();
@@ -182,9 +212,7 @@ static int open_object(struct loader *l, const struct config *c)
 		return -errno;
 	for (int i = 0; i < PROVIDER_CNT; i++)
 		if (l->chosen[i])
-			bpf_program__set_autoload(bpf_object__find_program_by_name(l->skel->obj,
-										   PROVIDERS[i].program),
-						  true);
+			prepare_provider(l, &PROVIDERS[i]);
 	return set_constants(l->skel, c);
 }
 
@@ -225,7 +253,7 @@ static bool is_late(const struct bpf_program *p)
 {
 	int at = provider_of(p);
 
-	return at >= 0 && PROVIDERS[at].need == LATE;
+	return at >= 0 && PROVIDERS[at].need >= UNIX;
 }
 
 /* Attaches everything but the iterators and what is late. *ret_failed: the program that would not. */
@@ -476,28 +504,75 @@ void loader_proc_end(struct loader *l, uint32_t key, uint64_t start_ns)
 		bpf_map_delete_elem(fd, &key);
 }
 
-static void attach_late(struct loader *l)
+/* --- what is attached when there is need --- */
+
+static bool attach_late(struct loader *l, enum need need, const char *why)
 {
+	bool on = false;
+
 	for (int i = 0; i < PROVIDER_CNT; i++) {
 		struct bpf_program *p = bpf_object__find_program_by_name(l->skel->obj, PROVIDERS[i].program);
 		int err;
 
-		if (!l->chosen[i] || PROVIDERS[i].need != LATE)
+		if (!l->chosen[i] || PROVIDERS[i].need != need)
 			continue;
 		err = attach_one(l, p);
 		if (err)
-			log_warn("cannot trace Unix-domain sockets: %s: %s", PROVIDERS[i].hook, strerror(-err));
+			log_warn("%s, and %s cannot be attached: %s", why, PROVIDERS[i].hook, strerror(-err));
 		else
-			log_info("a traced program uses Unix-domain sockets: %s attached", PROVIDERS[i].hook);
-		l->skel->bss->unix_on = !err;
+			log_info("%s: %s attached", why, PROVIDERS[i].hook);
+		on = !err;
 	}
-	note_providers(l);
+	return on;
 }
 
-void loader_housekeep(struct loader *l)
+void loader_attend(struct loader *l)
 {
-	if (l->skel->bss->unix_seen && !l->late_tried) {
-		l->late_tried = true;
-		attach_late(l);
+	if (l->skel->bss->unix_seen && !l->unix_tried) {
+		l->unix_tried = true;
+		l->skel->bss->unix_on = attach_late(l, UNIX, "a traced program uses Unix-domain sockets");
+		note_providers(l);
 	}
+	if (l->skel->bss->loops_seen && !l->loops_tried) {
+		l->loops_tried = true;
+		l->skel->bss->loops_on = attach_late(l, LOOP, "a traced program runs an event loop");
+		note_providers(l);
+	}
+}
+
+/* --- functions of programs --- */
+
+struct hook_link {
+	enum hook hook;
+	struct function_link link;
+};
+
+struct hook_link *loader_hook(struct loader *l, enum hook hook, const char *path, uint64_t offset)
+{
+	int at = PROVIDER_CNT - HOOK_COUNT + (int)hook, err;
+	struct hook_link h = {.hook = hook}, *ret;
+
+	if (!l->chosen[at])
+		return NULL;
+	err = function_link_open(&h.link, bpf_object__find_program_by_name(l->skel->obj, PROVIDERS[at].program),
+				 l->multi, path, offset);
+	if (err) {
+		log_warn("%s of %s cannot be hooked: %s", PROVIDERS[at].hook, path, strerror(-err));
+		return NULL;
+	}
+	log_debug("%s of %s hooked", PROVIDERS[at].hook, path);
+	ret = malloc(sizeof(*ret));
+	must(ret);
+	*ret = h;
+	l->hooked[hook]++;
+	note_providers(l);
+	return ret;
+}
+
+void loader_unhook(struct loader *l, struct hook_link *h)
+{
+	l->hooked[h->hook]--;
+	function_link_close(&h->link);
+	free(h);
+	note_providers(l);
 }

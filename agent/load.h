@@ -6,6 +6,7 @@
 #define WIRESPAN_LOAD_H
 
 #include "agent/config.h"
+#include "agent/hook.h"
 
 struct loader;
 
@@ -26,7 +27,11 @@ void loader_proc_offer(struct loader *l, uint32_t key, uint32_t pid, uint64_t st
 		       uint32_t flags);
 /* Removes it if it is still the one that started then. */
 void loader_proc_end(struct loader *l, uint32_t key, uint64_t start_ns);
-/* Once a second: attaches what has become necessary. */
-void loader_housekeep(struct loader *l);
+/* At a function of a program: path of the file, offset in it. NULL: the kernel does not let us. To be
+ * ended before the loader is closed. */
+struct hook_link *loader_hook(struct loader *l, enum hook hook, const char *path, uint64_t offset);
+void loader_unhook(struct loader *l, struct hook_link *h);
+/* Often: attaches what has become necessary. */
+void loader_attend(struct loader *l);
 
 #endif

@@ -269,6 +269,7 @@ static void program_take(struct procs *p, struct draft *d, int dir)
 	if (fd >= 0)
 		close(fd);
 	d->pi.is_go = prog.is_go;
+	d->pi.is_python = prog.language && !strcmp(prog.language, "python");
 	d->pi.is_login |= prog.is_login;
 	if (!d->pi.service.len)
 		d->pi.service = names_clean(&d->a, prog.name);
@@ -348,6 +349,7 @@ static void draft_inherit(struct draft *d, const struct entry *parent)
 	d->pi.exe = parent->pi.exe;
 	d->pi.service = parent->pi.service;
 	d->pi.is_go = parent->pi.is_go;
+	d->pi.is_python = parent->pi.is_python;
 	d->pi.is_login |= parent->pi.is_login;
 	d->pi.ppid = parent->pi.pid;
 	d->pi.where = kube_hold(parent->pi.where);

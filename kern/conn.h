@@ -56,7 +56,7 @@ struct exchange {
 	char sqlstate[6];
 	__u8 pad[2];
 	__u32 place; /* with EX_LOCAL: of the parent's context */
-	__u32 pad2;
+	__u32 load;  /* where in `loads` it is counted, + 1; 0: nowhere */
 };
 
 enum exchange_flags {

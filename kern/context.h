@@ -8,19 +8,9 @@
 #ifndef WIRESPAN_CONTEXT_H
 #define WIRESPAN_CONTEXT_H
 
-#include "kern/maps.h"
-#include "kern/task.h"
+#include "kern/executor.h"
 
 /* --- ids --- */
-
-/* splitmix64's finisher; never 0. */
-static __always_inline __u64 mix64(__u64 x)
-{
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	x ^= x >> 31;
-	return x ? x : 1;
-}
 
 static __always_inline __u64 id_random(void)
 {
@@ -32,128 +22,6 @@ static __always_inline __u64 id_new(struct conn *c)
 {
 	c->id_state += 0x9e3779b97f4a7c15ull;
 	return mix64(c->id_state);
-}
-
-/* --- executors --- */
-
-static __always_inline __u64 goroutine(void)
-{
-	struct pt_regs *r = task_regs(bpf_get_current_task_btf());
-
-	return r ? GOROUTINE(r) : 0;
-}
-
-/* A goroutine's name on this node; 0: it cannot be told. */
-static __always_inline __u64 goroutine_name(const struct scratch *s)
-{
-	__u64 g = goroutine();
-
-	return g ? mix64(g ^ mix64(s->key)) : 0;
-}
-
-static __always_inline struct go_place *go_place(__u64 name, __u32 way)
-{
-	__u32 at = ((__u32)name & (GO_PLACES - 1)) ^ way;
-
-	return bpf_map_lookup_elem(&goroutines, &at);
-}
-
-/* Tells a context that was written whole from one that two goroutines wrote at the same moment. */
-static __always_inline __u64 go_check(__u64 name, const struct ctx *x)
-{
-	return mix64(name ^ x->span) ^ x->trace[0] ^ (x->trace[1] << 1) ^ x->place ^
-	       (__u64)x->quiet << 32;
-}
-
-static __always_inline struct open_span *context_place(__u32 place)
-{
-	__u32 at = place & (CONTEXT_PLACES - 1);
-
-	return bpf_map_lookup_elem(&contexts, &at);
-}
-
-static __always_inline int context_is_open(const struct ctx *x)
-{
-	struct open_span *open = context_place(x->place);
-
-	return x->span && open && open->span == x->span;
-}
-
-/* Nobody's, or of one whose work is over: that it is lost is no loss. */
-static __always_inline int go_place_take(struct go_place *at, __u64 name)
-{
-	__u64 owner = at->owner;
-
-	return (!owner || !context_is_open(&at->x)) &&
-	       __sync_val_compare_and_swap(&at->owner, owner, name) == owner;
-}
-
-static __always_inline struct ctx *goroutine_find(struct scratch *s)
-{
-	__u64 name = goroutine_name(s);
-	struct go_place *at;
-	__u32 way;
-
-	for (way = 0; way < GO_WAYS; way++) {
-		at = go_place(name, way);
-		if (!at || at->owner != name)
-			continue;
-		s->ctx = at->x;
-		return go_check(name, &s->ctx) == at->check ? &s->ctx : NULL;
-	}
-	return NULL;
-}
-
-static __always_inline int go_place_set(struct go_place *at, __u64 name, const struct ctx *to)
-{
-	at->x = *to;
-	at->check = go_check(name, to);
-	return 0;
-}
-
-static __always_inline int goroutine_set(struct scratch *s, const struct ctx *to)
-{
-	__u64 name = goroutine_name(s);
-	struct go_place *at;
-	__u32 way;
-
-	if (!name)
-		return 0;
-	for (way = 0; way < GO_WAYS; way++) {
-		at = go_place(name, way);
-		if (at && at->owner == name)
-			return go_place_set(at, name, to);
-	}
-	for (way = 0; way < GO_WAYS; way++) {
-		at = go_place(name, way);
-		if (at && go_place_take(at, name))
-			return go_place_set(at, name, to);
-	}
-	lost(LOST_EXECUTOR_FULL);
-	return 0;
-}
-
-/* The executor's context; NULL when it has none. Good until the run asks again. */
-static __always_inline struct ctx *executor_find(struct scratch *s)
-{
-	if (s->proc.flags & PROC_GO)
-		return goroutine_find(s);
-	return bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
-}
-
-static __noinline int executor_set(struct scratch *s, const struct ctx *to)
-{
-	struct ctx *x;
-
-	if (s->proc.flags & PROC_GO)
-		return goroutine_set(s, to);
-	x = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), (void *)to,
-				 BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (x)
-		*x = *to;
-	else
-		lost(LOST_STORAGE_FULL);
-	return 0;
 }
 
 /* --- the connection's name --- */
@@ -416,24 +284,157 @@ static __always_inline int client_adopt(struct exchange *x, const struct ctx *ct
 	return 1;
 }
 
+/* --- loads: who else may have waited for this connection --- */
+
+static __always_inline __s32 *load_place(__u32 load)
+{
+	__u32 at = (load - 1) & (LOADS - 1);
+
+	return bpf_map_lookup_elem(&loads, &at);
+}
+
+/* Of a process's open requests (dest 0), or of its calls to one address. */
+static __always_inline __u32 load_name(const struct scratch *s, __u64 dest)
+{
+	return ((__u32)mix64(mix64(s->key) ^ dest) & (LOADS - 1)) + 1;
+}
+
+static __always_inline __u64 load_dest(const struct scratch *s)
+{
+	__u64 a[2];
+
+	__builtin_memcpy(a, s->span.remote_addr, sizeof(a));
+	return mix64(a[0] ^ mix64(a[1]) ^ s->span.remote_port);
+}
+
+static __always_inline void load_add(struct exchange *x, __u32 load)
+{
+	__s32 *at = load_place(load);
+
+	if (at)
+		__sync_fetch_and_add(at, 1);
+	x->load = load;
+}
+
+static __always_inline void load_drop(struct exchange *x)
+{
+	__s32 *at = x->load ? load_place(x->load) : NULL;
+
+	if (at)
+		__sync_fetch_and_add(at, -1);
+	x->load = 0;
+}
+
+/* Does this process run loops, as far as we can tell? */
+static __always_inline int loads_count(const struct scratch *s)
+{
+	struct thread *t;
+
+	if (!loops_on || s->proc.flags & PROC_GO)
+		return 0;
+	t = thread_find();
+	return t && (t->flags & (THREAD_LOOP | THREAD_SCOPED)) == THREAD_LOOP;
+}
+
+/* A request that follows a response on the same connection in one turn of a loop is the same work's next
+ * one, or a pool gave the connection to other work that waited for it. The latter only when there is
+ * an open request without a call to that address: of each other open request one is expected. */
+static __always_inline int others_may_wait(const struct conn *c, const struct scratch *s)
+{
+	__s32 *open = load_place(load_name(s, 0)), *out = load_place(load_name(s, load_dest(s)));
+
+	return !open || !out || *open - 1 > (c->flags & CONN_UNIX ? 0 : *out);
+}
+
+/* --- a client's parent --- */
+
+static __always_inline int client_by_thread(struct conn *c, struct scratch *s, struct exchange *x,
+					    const struct http1 *m)
+{
+	struct thread *t = thread_find();
+	struct ctx *ctx = t ? thread_context(s, t) : NULL;
+
+	if (!ctx || !ctx->span)
+		return 0;
+	if (t->flags & THREAD_LOOP && !(t->flags & THREAD_SCOPED) && t->read_from == c->id &&
+	    others_may_wait(c, s))
+		return 0;
+	if (!client_adopt(x, ctx, PARENT_EXECUTOR, m))
+		return 0;
+	if (t->flags & THREAD_BORN) { /* what it is given next may be anybody's */
+		t->x.span = 0;
+		t->flags = (t->flags & ~THREAD_BORN) | THREAD_HELPER;
+	}
+	return 1;
+}
+
+/* -1: nobody said whose request this is. */
+static __always_inline int client_by_hand(struct scratch *s, struct exchange *x, const struct http1 *m)
+{
+	__u64 sk = (__u64)s->sk;
+	struct ctx *to;
+
+	if (!*(volatile __u32 *)&handed_cnt)
+		return -1;
+	to = bpf_map_lookup_elem(&handed, &sk);
+	if (!to)
+		return -1;
+	s->ctx = *to;
+	if (!bpf_map_delete_elem(&handed, &sk))
+		__sync_fetch_and_add(&handed_cnt, -1);
+	return client_adopt(x, &s->ctx, PARENT_EXECUTOR, m);
+}
+
+static __always_inline int client_by_goroutine(struct scratch *s, struct exchange *x,
+					       const struct http1 *m)
+{
+	struct ctx *ctx = goroutine_find(s, goroutine());
+
+	return ctx && client_adopt(x, ctx, PARENT_EXECUTOR, m);
+}
+
+static __always_inline int client_is_adopted(struct conn *c, struct scratch *s, struct exchange *x,
+					     const struct http1 *m)
+{
+	struct ctx born = c->born;
+	int by_hand;
+
+	c->born.span = 0;
+	if (s->proc.flags & PROC_GO) {
+		by_hand = client_by_hand(s, x, m);
+		if (by_hand >= 0)
+			return by_hand;
+	}
+	/* The first request of a new connection belongs to whoever opened it, even when an event loop
+	 * has read something else before the connection was up. */
+	if (client_adopt(x, &born, PARENT_SOCKET, m))
+		return 1;
+	return s->proc.flags & PROC_GO ? client_by_goroutine(s, x, m) : client_by_thread(c, s, x, m);
+}
+
 static __always_inline void client_parent(struct conn *c, struct scratch *s, struct exchange *x,
 					  const struct http1 *m)
 {
-	/* The first request of a new connection belongs to whoever opened it, even when an event loop
-	 * has read something else before the connection was up. */
-	int adopted = client_adopt(x, &c->born, PARENT_SOCKET, m);
-	struct ctx *ctx;
-
-	c->born.span = 0;
-	if (adopted)
-		return;
-	ctx = executor_find(s);
-	if (ctx && client_adopt(x, ctx, PARENT_EXECUTOR, m))
+	if (client_is_adopted(c, s, x, m))
 		return;
 	if (m && (m->flags & H1_HAS_PARENT))
 		parent_is_header(x, m);
 	else
 		parent_is_none(c, x);
+}
+
+/* Does somebody wait for what comes on this socket, while the program writes to it? */
+static __always_inline int sock_is_polled(const struct sock *sk)
+{
+	struct socket_wq *wq = BPF_CORE_READ(sk, sk_wq);
+
+	return wq && BPF_CORE_READ(wq, wait.head.next) != &wq->wait.head;
+}
+
+static __always_inline void loops_notice(const struct scratch *s)
+{
+	if (!loops_on && !loops_seen && !(s->proc.flags & PROC_GO) && sock_is_polled(s->sk))
+		loops_seen = 1;
 }
 
 static __always_inline void context_open(struct conn *c, struct exchange *x, const struct http1 *m)
@@ -471,9 +472,14 @@ VERIFIED_ALONE int exchange_open(struct conn *c, struct scratch *s, struct excha
 	if (c->role == ROLE_SERVER) {
 		server_parent(c, s, x, m);
 		context_open(c, x, m);
+		if (loads_count(s))
+			load_add(x, load_name(s, 0));
 	} else {
+		loops_notice(s);
 		client_parent(c, s, x, m);
 		link_publish(c, x);
+		if (x->flags & EX_LOCAL && loads_count(s))
+			load_add(x, load_name(s, load_dest(s)));
 	}
 	return 0;
 }
@@ -483,6 +489,7 @@ static __always_inline void exchange_close(struct conn *c, struct exchange *x, i
 {
 	if (!(x->flags & EX_OPEN))
 		return;
+	load_drop(x);
 	if (c->role == ROLE_SERVER)
 		context_close(c, x);
 	else if (aborted)
@@ -499,13 +506,13 @@ static __always_inline void executor_follow(struct event *e, const struct exchan
 
 	if (!(x->flags & EX_OPEN))
 		return;
-	if (e->c->role == ROLE_CLIENT) {
-		if (!(x->flags & EX_LOCAL))
-			return;
+	if (e->c->role == ROLE_SERVER) {
+		executor_set(e->s, &to);
+	} else if (x->flags & EX_LOCAL) {
 		to.span = x->parent;
 		to.place = x->place;
+		executor_return(e->s, e->c, &to);
 	}
-	executor_set(e->s, &to);
 }
 
 #endif

@@ -31,6 +31,9 @@ enum {
 	LINK_PLACES = 32768,
 	GO_PLACES = 16384,
 	GO_WAYS = 4,
+	SCOPES = 16384,
+	FAMILIES = 8192,
+	LOADS = 16384,
 	UNIX_ENDS = 2048,
 	LINKS_LEFT = 1024,
 	PLACE_STRIDE = 9973, /* odd: neighbours in time do not share a cache line */
@@ -53,6 +56,27 @@ struct go_place {
 	__u64 pad[2];
 };
 
+enum thread_flags {
+	THREAD_LOOP = 1,   /* waits in epoll: a turn that no socket began knows nothing */
+	THREAD_SCOPED = 2, /* runs callbacks in context objects */
+	THREAD_BORN = 4,   /* x is what the thread was made for, and it has not called yet */
+	THREAD_HELPER = 8, /* made for somebody's work, and has done some */
+};
+
+struct thread {
+	struct ctx x;
+	__u64 read_from; /* the connection whose response set x; 0: none */
+	__u32 family;    /* of the context object it runs in; 0: none that is known */
+	__u32 flags;     /* enum thread_flags */
+};
+
+/* What the callbacks of one accepted connection work for. */
+struct family {
+	struct ctx x;
+	__u32 family; /* whose place this is */
+	__u32 pad;
+};
+
 /* All state of a connection. Made at its first message, freed with the socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -61,12 +85,12 @@ struct {
 	__type(value, struct conn);
 } conns SEC(".maps");
 
-/* The context of a thread. Freed with the task. */
+/* What a thread works for. Freed with the task. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct ctx);
+	__type(value, struct thread);
 } threads SEC(".maps");
 
 /* The contexts of goroutines: each has GO_WAYS places to choose from, and keeps one until another finds
@@ -78,6 +102,43 @@ struct {
 	__type(key, __u32);
 	__type(value, struct go_place);
 } goroutines SEC(".maps");
+
+/* Families of context objects, handed out in turn. When they have gone round, the older one knows
+ * nothing any more. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FAMILIES);
+	__type(key, __u32);
+	__type(value, struct family);
+} families SEC(".maps");
+
+/* Which family a context object belongs to: a check of its name, and the number. The newest one of a
+ * place stays; one that was driven out knows nothing. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SCOPES);
+	__type(key, __u32);
+	__type(value, __u64);
+} scopes SEC(".maps");
+
+/* In programs that run loops: how many requests a process has open, and how many calls to one address
+ * for them. Places are found by hashing; two that share one make an answer "none". */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LOADS);
+	__type(key, __u32);
+	__type(value, __s32);
+} loads SEC(".maps");
+
+/* Contexts that a goroutine gave to the one that writes to a socket (by its address) for it; of none, if
+ * it had none. Deleted by the next request on the socket, or with it. Full: LOST_EXECUTOR_FULL. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct ctx);
+} handed SEC(".maps");
 
 /* Open server spans: every connection that serves has a place, handed out in turn. When the places
  * have gone round, two connections may share one: the older span is void then, never wrong. */
@@ -179,6 +240,12 @@ __u64 conn_cnt[PROTO_COUNT]; /* connections recognised, by protocol */
 
 __u32 unix_seen; /* a traced program speaks a protocol of ours over a Unix-domain socket: attach send_unix */
 __u32 unix_on;   /* the agent did */
+
+__u32 loops_seen; /* a traced program waits for its client sockets in epoll: attach call_done */
+__u32 loops_on;   /* the agent did */
+
+__u32 families_given;
+__u32 handed_cnt; /* entries of `handed`, or about */
 
 __u32 ring_tight;  /* only what matters goes into the ring */
 __u64 dropped_cnt; /* spans that sampling or an ignore rule left out */

@@ -71,8 +71,10 @@ int BPF_PROG(proc_forks, struct task_struct *parent, struct task_struct *child)
 {
 	__u32 from = parent->tgid, key = child->tgid, flags;
 
-	if (from == key)
-		return 0; /* a thread */
+	if (from == key) {
+		thread_begins(child);
+		return 0;
+	}
 	flags = proc_flags_of(from);
 	if (flags)
 		proc_tell(child, PROC_FORK, 0, from, proc_set(child, flags), BPF_RB_NO_WAKEUP);

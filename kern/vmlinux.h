@@ -33,7 +33,7 @@ struct user_msghdr {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long r14, si, dx, ax, orig_ax;
+	unsigned long r14, bx, si, di, dx, ax, orig_ax;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
@@ -70,8 +70,20 @@ struct thread_info {
 	__u32 status;
 };
 
+struct file;
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
+	struct files_struct *files;
 	unsigned int flags;
 	int pid, tgid;
 	struct task_struct *group_leader;
@@ -97,8 +109,21 @@ struct sk_buff_head {
 	__u32 qlen;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
+struct wait_queue_head {
+	struct list_head head;
+};
+
+struct socket_wq {
+	struct wait_queue_head wait;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket_wq *sk_wq;
 	struct sk_buff_head sk_receive_queue;
 	__u16 sk_protocol, sk_type;
 	__u8 sk_shutdown;
@@ -143,10 +168,12 @@ struct msghdr {
 
 struct socket {
 	struct sock *sk;
+	struct file *file;
 };
 
 struct file {
 	unsigned int f_flags;
+	void *private_data;
 };
 
 struct bpf_iter__task {

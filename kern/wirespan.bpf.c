@@ -557,4 +557,5 @@ int BPF_PROG(sock_destroyed, struct sock *sk)
 	return 0;
 }
 
+#include "kern/handover.h"
 #include "kern/track.h"

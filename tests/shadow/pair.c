@@ -332,7 +332,7 @@ static void call_is(void *copy, struct user_msghdr *h, size_t len, enum pair_how
 
 static void receive_run(struct sock *sk, size_t len, enum pair_form form, int flags)
 {
-	struct socket so = {sk};
+	struct socket so = {.sk = sk};
 
 	if (form != FORM_VECTOR)
 		receive_tp(NULL, sk, len, flags);
@@ -344,7 +344,7 @@ static void receive_run(struct sock *sk, size_t len, enum pair_form form, int fl
 
 static void send_unix_run(struct sock *sk, size_t len, enum pair_form form)
 {
-	struct socket so = {sk};
+	struct socket so = {.sk = sk};
 
 	if (form == FORM_VECTOR)
 		send_unix_fexit((unsigned long long[]){len}, &so, NULL, len);

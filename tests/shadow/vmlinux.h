@@ -16,7 +16,7 @@
 #endif
 
 struct pt_regs {
-	unsigned long orig_ax, ax, r14, si, dx;
+	unsigned long orig_ax, ax, bx, r14, si, di, dx;
 };
 
 struct ns_common {
@@ -41,8 +41,20 @@ struct thread_info {
 	__u32 status;
 };
 
+struct file;
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
+	struct files_struct *files;
 	__u32 flags;
 	int pid, tgid;
 	struct task_struct *group_leader;
@@ -69,8 +81,21 @@ struct sk_buff_head {
 	__u32 qlen;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
+struct wait_queue_head {
+	struct list_head head;
+};
+
+struct socket_wq {
+	struct wait_queue_head wait;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket_wq *sk_wq;
 	struct sk_buff_head sk_receive_queue;
 	__u16 sk_protocol, sk_type;
 	__u8 sk_shutdown;
@@ -130,10 +155,12 @@ struct user_msghdr {
 
 struct socket {
 	struct sock *sk;
+	struct file *file;
 };
 
 struct file {
 	struct socket *socket;
+	void *private_data;
 };
 
 struct bpf_iter__task {

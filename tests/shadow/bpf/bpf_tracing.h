@@ -6,6 +6,8 @@
 
 #define BPF_PROG(name, args...) name(unsigned long long *ctx, ##args)
 #define bpf_get_func_ret(ctx, to) (*(to) = *(ctx), 0)
+#define PT_REGS_PARM1(r) ((r)->di)
+#define PT_REGS_RC(r) ((r)->ax)
 #define PT_REGS_PARM2_SYSCALL(r) ((r)->si)
 #define PT_REGS_PARM3_SYSCALL(r) ((r)->dx)
 
