@@ -7,6 +7,7 @@ ended by its id, and takes where it listens and whom it calls from its environme
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -90,4 +91,22 @@ class Python(Program):
         return ["/usr/bin/python3", os.path.join(self.folder, "app.py")]
 
 
-PROGRAMS = {p.name: p for p in (Go("go"), Python("python_threads"))}
+class Node(Program):
+    """With the packages that its lock file pins; nothing of them is kept here."""
+
+    def build(self):
+        folder = os.path.join(BUILD, self.name)
+        os.makedirs(folder, exist_ok=True)
+        *pins, self.script = (shutil.copy2(os.path.join(self.folder, f), folder)
+                              for f in ("package.json", "package-lock.json", "app.js"))
+        # npm's own note of what it has installed, written last
+        compiled(os.path.join(folder, "node_modules", ".package-lock.json"), pins,
+                 ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder,
+                 stdout=subprocess.DEVNULL)
+
+    def args(self, folder, settings):
+        return ["node", self.script]
+
+
+PROGRAMS = {p.name: p for p in (
+    Go("go"), Python("python_threads"), Python("asyncio"), Node("node"))}
