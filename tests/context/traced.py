@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 
+from peers import PREFIX
 from programs import Server
 from stack import ROOT
 
@@ -91,6 +92,43 @@ class Python(Program):
         return ["/usr/bin/python3", os.path.join(self.folder, "app.py")]
 
 
+class C(Program):
+    def build(self):
+        source = os.path.join(self.folder, "main.c")
+        self.binary = compiled(
+            os.path.join(BUILD, self.name), [source, os.path.join(PROGS, "http.h")],
+            ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g", "-Wall", "-Wextra", "-Werror",
+             "-I/usr/include/postgresql", "-o", os.path.join(BUILD, self.name), source,
+             "-lpq", "-lpthread"])
+
+    def args(self, folder, settings):
+        return [self.binary]
+
+
+def filled_in(source, target, words):
+    """A copy of a file with other words between its @ signs; its path."""
+    with open(source, encoding="ascii") as f:
+        text = f.read()
+    for word, value in words.items():
+        text = text.replace(f"@{word}@", str(value))
+    with open(target, "w", encoding="ascii") as f:
+        f.write(text)
+    return target
+
+
+class Nginx(Program):
+    """It writes its title over its environment, so that its executable has to have its name."""
+
+    http, sql = ("auth", "mirror", "1"), ()
+    end, forks = signal.SIGQUIT, 2
+
+    def args(self, folder, settings):
+        program = shutil.copy("/usr/sbin/nginx", os.path.join(folder, PREFIX + self.service))
+        conf = filled_in(os.path.join(self.folder, "nginx.conf"), os.path.join(folder, "nginx.conf"),
+                         {"DIR": folder, **settings})
+        return [program, "-p", folder, "-c", conf, "-e", os.path.join(folder, "error.log")]
+
+
 class Node(Program):
     """With the packages that its lock file pins; nothing of them is kept here."""
 
@@ -109,4 +147,5 @@ class Node(Program):
 
 
 PROGRAMS = {p.name: p for p in (
-    Go("go"), Python("python_threads"), Python("asyncio"), Node("node"))}
+    Go("go"), Python("python_threads"), Python("asyncio"), Node("node"),
+    Nginx("nginx"), C("c_epoll"))}
