@@ -565,6 +565,9 @@ struct hook_link *loader_hook(struct loader *l, enum hook hook, const char *path
 	must(ret);
 	*ret = h;
 	l->hooked[hook]++;
+	if (hook == HOOK_SCOPE_ENTERED)
+		l->skel->bss->loops_seen = 1; /* the families of contexts begin at accept() */
+	loader_attend(l);
 	note_providers(l);
 	return ret;
 }

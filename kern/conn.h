@@ -149,6 +149,7 @@ enum conn_flags {
 	CONN_UNIX = 16,    /* a Unix-domain socket: see unix.h */
 	CONN_SNIFFED_TX = 32, /* the last chunk that gave no protocol was sent, not received */
 	CONN_SURE = 64,    /* its name was read again and found right */
+	CONN_YOUNG = 128,  /* we saw it being opened, and it has sent no request yet */
 };
 
 struct conn {

@@ -397,19 +397,22 @@ static __always_inline int client_is_adopted(struct conn *c, struct scratch *s, 
 					     const struct http1 *m)
 {
 	struct ctx born = c->born;
-	int by_hand;
+	int young = c->flags & CONN_YOUNG, by_hand;
 
 	c->born.span = 0;
+	c->flags &= ~CONN_YOUNG;
 	if (s->proc.flags & PROC_GO) {
 		by_hand = client_by_hand(s, x, m);
 		if (by_hand >= 0)
 			return by_hand;
 	}
-	/* The first request of a new connection belongs to whoever opened it, even when an event loop
-	 * has read something else before the connection was up. */
+	/* The first request of a new connection belongs to whoever opened it. A loop has read something
+	 * else before the connection was up. */
 	if (client_adopt(x, &born, PARENT_SOCKET, m))
 		return 1;
-	return s->proc.flags & PROC_GO ? client_by_goroutine(s, x, m) : client_by_thread(c, s, x, m);
+	if (s->proc.flags & PROC_GO)
+		return client_by_goroutine(s, x, m);
+	return young && loads_count(s) ? 0 : client_by_thread(c, s, x, m);
 }
 
 static __always_inline void client_parent(struct conn *c, struct scratch *s, struct exchange *x,

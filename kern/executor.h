@@ -2,7 +2,8 @@
 /* executor.h - who does the work, and what it works for. An executor is a thread; in a Go program a
  * goroutine; in a Python program that runs callbacks in context objects (asyncio), the family of the
  * context: all that descend from the one in which a connection was accepted. A thread that waits in
- * epoll runs a loop: each turn of it begins with nothing known. */
+ * epoll runs a loop: each event begins with nothing known, and so does what follows when a timer may be
+ * due. */
 #ifndef WIRESPAN_EXECUTOR_H
 #define WIRESPAN_EXECUTOR_H
 
@@ -152,32 +153,47 @@ static __always_inline void family_set(__u32 family, const struct ctx *to)
 	*(volatile __u32 *)&at->family = family;
 }
 
-/* The family of a context object: one word, so that it is always whole. */
-static __always_inline __u64 *scope_place(__u64 name)
-{
-	__u32 at = (__u32)name & (SCOPES - 1);
-
-	return bpf_map_lookup_elem(&scopes, &at);
-}
-
 static __always_inline __u64 scope_name(__u32 key, __u64 object)
 {
 	return mix64(object ^ mix64(key));
 }
 
+/* Puts the context object with this name first in its set, and says what stood there for it: a check of the
+ * name and its family; 0: nothing. One word each, so what another CPU writes meanwhile is whole. */
+static __always_inline __u64 *scope_first(__u64 name)
+{
+	__u32 at = (__u32)name & (SCOPES - 1), way;
+	struct scope_set *set = bpf_map_lookup_elem(&scopes, &at);
+	__u64 is, moved;
+
+	if (!set)
+		return NULL;
+	moved = *(volatile __u64 *)&set->way[0];
+	if (moved >> 32 == name >> 32)
+		return &set->way[0];
+	for (way = 1; way < SCOPE_WAYS; way++) {
+		is = *(volatile __u64 *)&set->way[way];
+		*(volatile __u64 *)&set->way[way] = moved;
+		moved = is;
+		if (is >> 32 == name >> 32)
+			break;
+	}
+	*(volatile __u64 *)&set->way[0] = moved >> 32 == name >> 32 ? moved : name >> 32 << 32;
+	return &set->way[0];
+}
+
 static __always_inline __u32 scope_family(__u32 key, __u64 object)
 {
-	__u64 name = scope_name(key, object), *at = scope_place(name);
-	__u64 is = at ? *(volatile __u64 *)at : 0;
+	__u64 *at = scope_first(scope_name(key, object));
 
-	return is >> 32 == name >> 32 ? (__u32)is : 0;
+	return at ? (__u32) * (volatile __u64 *)at : 0;
 }
 
 static __always_inline void scope_set(__u32 key, __u64 object, __u32 family)
 {
-	__u64 name = scope_name(key, object), *at = scope_place(name);
+	__u64 name = scope_name(key, object), *at = scope_first(name);
 
-	if (at && (family || *(volatile __u64 *)at >> 32 == name >> 32))
+	if (at)
 		*(volatile __u64 *)at = name >> 32 << 32 | family;
 }
 
@@ -198,20 +214,61 @@ static __always_inline struct thread *thread_get(void)
 	return t;
 }
 
-/* A new turn of the thread's loop. */
-static __always_inline void thread_turn(struct thread *t)
+/* --- loops --- */
+
+/* Nobody's work, until a socket says whose. */
+static __always_inline void thread_clear(struct thread *t)
 {
 	t->x.span = 0;
 	t->family = 0;
 	t->read_from = 0;
-	t->flags = (t->flags & THREAD_SCOPED) | THREAD_LOOP;
+	t->flags &= ~(THREAD_BORN | THREAD_HELPER);
+}
+
+/* A loop waits no longer than until its first timer is due; it reckoned that after its last turn had
+ * begun. wait_ns: how long it would have waited; ~0: for ever. */
+static __always_inline void thread_turn(struct thread *t, __u64 wait_ns, __u64 now)
+{
+	__u64 from = t->turn_ns ?: now;
+
+	thread_clear(t);
+	t->flags |= THREAD_LOOP;
+	t->turn_ns = now;
+	t->due_ns = wait_ns == ~0ull ? ~0ull : from + wait_ns - LOOP_SLACK_NS;
+}
+
+/* A loop reads from a socket: what it does next is that socket's work, if any that we know. */
+static __always_inline void thread_reads(int n)
+{
+	struct thread *t = loops_on ? thread_find() : NULL;
+	struct pt_regs *r;
+
+	if (!t || (t->flags & (THREAD_LOOP | THREAD_SCOPED)) != THREAD_LOOP)
+		return;
+	thread_clear(t);
+	r = n > 0 ? task_regs(bpf_get_current_task_btf()) : NULL;
+	if (r && SYSCALL_NR(r) == NR_READ)
+		t->flags |= THREAD_READ;
+}
+
+/* A read() is over: if it was not of a socket, nobody knows whose work is next. */
+static __always_inline void thread_has_read(struct thread *t)
+{
+	if (t->flags & THREAD_READ)
+		t->flags &= ~THREAD_READ;
+	else if ((t->flags & (THREAD_LOOP | THREAD_SCOPED)) == THREAD_LOOP)
+		thread_clear(t);
 }
 
 /* --- the executor --- */
 
 static __always_inline struct ctx *thread_context(struct scratch *s, struct thread *t)
 {
-	return t->flags & THREAD_SCOPED ? family_find(s, t->family) : &t->x;
+	if (t->flags & THREAD_SCOPED)
+		return family_find(s, t->family);
+	if (t->flags & THREAD_LOOP && t->due_ns != ~0ull && bpf_ktime_get_boot_ns() >= t->due_ns)
+		return NULL; /* this may be the timer's work */
+	return &t->x;
 }
 
 /* Its context; NULL when it has none. Good until the run asks again. */

@@ -164,34 +164,67 @@ static __always_inline void thread_begins(struct task_struct *child)
 	scratch_release(s);
 }
 
-static __always_inline void loop_turns(__u32 key)
+/* What a system call waits for, as its fourth argument says. */
+static __always_inline __u64 epoll_wait_ns(struct pt_regs *r, __u64 nr)
 {
-	struct proc *p = proc_tracked(key);
-	struct thread *t = p && !(p->flags & PROC_GO) ? thread_get() : NULL;
+	__u64 arg = SYSCALL_ARG4(r), t[2];
+
+	if (nr != NR_EPOLL_PWAIT2)
+		return (__s32)arg < 0 ? ~0ull : (__u32)arg * 1000000ull;
+	if (!arg)
+		return ~0ull;
+	return bpf_probe_read_user(t, sizeof(t), (void *)arg) ? 0 : t[0] * 1000000000 + t[1];
+}
+
+static __always_inline struct thread *loop_thread(int make)
+{
+	struct proc *p = proc_tracked(current_key());
+
+	if (!p || p->flags & PROC_GO)
+		return NULL;
+	return make ? thread_get() : thread_find();
+}
+
+static __always_inline void loop_turns(struct pt_regs *r, __u64 nr)
+{
+	struct thread *t = loop_thread(1);
 
 	if (t)
-		thread_turn(t);
+		thread_turn(t, epoll_wait_ns(r, nr), bpf_ktime_get_boot_ns());
+}
+
+static __always_inline void loop_reads(void)
+{
+	struct thread *t = loop_thread(0);
+
+	if (t)
+		thread_has_read(t);
 }
 
 /* What is made for a new connection is a family. */
-static __always_inline void scope_accepts(__u32 key)
+static __always_inline void loop_accepts(void)
 {
-	struct thread *t = proc_tracked(key) ? thread_find() : NULL;
+	struct thread *t = loop_thread(0);
 
-	if (t && t->flags & THREAD_SCOPED)
+	if (!t)
+		return;
+	thread_clear(t);
+	if (t->flags & THREAD_SCOPED)
 		t->family = family_new();
 }
 
-/* Every system call of the machine comes by here: two comparisons for those that do not matter. */
+/* Every system call of the machine comes by here: a few comparisons for those that do not matter. */
 SEC("?tp_btf/sys_exit")
 int BPF_PROG(call_done, struct pt_regs *regs, long ret)
 {
 	__u64 nr = SYSCALL_NR(regs);
 
-	if (nr == NR_EPOLL_PWAIT || nr == NR_EPOLL_WAIT || nr == NR_EPOLL_PWAIT2)
-		loop_turns(current_key());
+	if (nr == NR_READ && ret > 0)
+		loop_reads();
+	else if (nr == NR_EPOLL_PWAIT || nr == NR_EPOLL_WAIT || nr == NR_EPOLL_PWAIT2)
+		loop_turns(regs, nr);
 	else if ((nr == NR_ACCEPT4 || nr == NR_ACCEPT) && ret >= 0)
-		scope_accepts(current_key());
+		loop_accepts();
 	return 0;
 }
 

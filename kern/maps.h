@@ -31,11 +31,13 @@ enum {
 	LINK_PLACES = 32768,
 	GO_PLACES = 16384,
 	GO_WAYS = 4,
-	SCOPES = 16384,
+	SCOPES = 8192,
+	SCOPE_WAYS = 8,
 	FAMILIES = 8192,
 	LOADS = 16384,
 	UNIX_ENDS = 2048,
 	LINKS_LEFT = 1024,
+	LOOP_SLACK_NS = 1000000, /* loops round what is left until a timer is due up to a millisecond */
 	PLACE_STRIDE = 9973, /* odd: neighbours in time do not share a cache line */
 };
 
@@ -61,6 +63,7 @@ enum thread_flags {
 	THREAD_SCOPED = 2, /* runs callbacks in context objects */
 	THREAD_BORN = 4,   /* x is what the thread was made for, and it has not called yet */
 	THREAD_HELPER = 8, /* made for somebody's work, and has done some */
+	THREAD_READ = 16,  /* a loop has read from a socket, as the hook of that call has seen */
 };
 
 struct thread {
@@ -68,6 +71,8 @@ struct thread {
 	__u64 read_from; /* the connection whose response set x; 0: none */
 	__u32 family;    /* of the context object it runs in; 0: none that is known */
 	__u32 flags;     /* enum thread_flags */
+	__u64 turn_ns;   /* a loop: when its turn began … */
+	__u64 due_ns;    /* … and from when on a timer may be due */
 };
 
 /* What the callbacks of one accepted connection work for. */
@@ -75,6 +80,11 @@ struct family {
 	struct ctx x;
 	__u32 family; /* whose place this is */
 	__u32 pad;
+};
+
+/* Context objects whose names meet, the one used last first: a check of the name, and the family. */
+struct scope_set {
+	__u64 way[SCOPE_WAYS];
 };
 
 /* All state of a connection. Made at its first message, freed with the socket. */
@@ -112,13 +122,13 @@ struct {
 	__type(value, struct family);
 } families SEC(".maps");
 
-/* Which family a context object belongs to: a check of its name, and the number. The newest one of a
- * place stays; one that was driven out knows nothing. */
+/* Which family a context object belongs to. Nobody says when one is freed: of each set those stay that
+ * were used last, and one that was driven out knows nothing. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, SCOPES);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct scope_set);
 } scopes SEC(".maps");
 
 /* In programs that run loops: how many requests a process has open, and how many calls to one address

@@ -33,7 +33,7 @@ struct user_msghdr {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long r14, bx, si, di, dx, ax, orig_ax;
+	unsigned long r14, r10, bx, si, di, dx, ax, orig_ax;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {

@@ -350,6 +350,8 @@ static __always_inline int on_receive(struct sock *sk, int n, int flags, int pre
 		return 0;
 	if (!caller_tracked(&by, sk))
 		return 0;
+	if (!(by.p->flags & PROC_GO))
+		thread_reads(n);
 	if (family == AF_UNIX_ && !unix_on) {
 		unix_notice(n, preemptible);
 		return 0;
@@ -451,7 +453,7 @@ static __always_inline void conn_opening(struct sock *sk)
 
 	if (!c)
 		return;
-	c->flags |= CONN_OPENER;
+	c->flags |= CONN_OPENER | CONN_YOUNG;
 	c->flags &= ~CONN_GUESSED;
 	s = scratch_claim(0);
 	if (!s)

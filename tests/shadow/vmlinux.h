@@ -16,7 +16,7 @@
 #endif
 
 struct pt_regs {
-	unsigned long orig_ax, ax, bx, r14, si, di, dx;
+	unsigned long orig_ax, ax, bx, r10, r14, si, di, dx;
 };
 
 struct ns_common {
