@@ -6,6 +6,7 @@ ended by its id, and takes where it listens and whom it calls from its environme
 """
 
 import os
+import platform
 import random
 import shutil
 import signal
@@ -65,6 +66,10 @@ class Program:
         self.name = self.service = name
         self.folder = os.path.join(PROGS, name)
 
+    def kind(self, key):
+        """Which calls are counted together: "http", "sql", "background"."""
+        return "background" if key[1] == "bg" else key[0]
+
     def build(self):
         pass
 
@@ -122,11 +127,33 @@ class Nginx(Program):
     http, sql = ("auth", "mirror", "1"), ()
     end, forks = signal.SIGQUIT, 2
 
+    def kind(self, key):
+        """Those that nginx.conf makes wait are counted apart."""
+        return "limit_req" if key[1].endswith("7") else key[0]
+
     def args(self, folder, settings):
         program = shutil.copy("/usr/sbin/nginx", os.path.join(folder, PREFIX + self.service))
         conf = filled_in(os.path.join(self.folder, "nginx.conf"), os.path.join(folder, "nginx.conf"),
                          {"DIR": folder, **settings})
         return [program, "-p", folder, "-c", conf, "-e", os.path.join(folder, "error.log")]
+
+
+class Java(Program):
+    """Debian's default, whatever other Java the machine has."""
+
+    home = "/usr/lib/jvm/java-17-openjdk-" + platform.machine().replace(
+        "x86_64", "amd64").replace("aarch64", "arm64")
+    driver = "/usr/share/java/postgresql.jar"
+
+    def build(self):
+        folder, source = os.path.join(BUILD, self.name), os.path.join(self.folder, "App.java")
+        compiled(os.path.join(folder, "App.class"), [source],
+                 [self.home + "/bin/javac", "-d", folder, source])
+        self.classes = folder
+
+    def args(self, folder, settings):
+        return [self.home + "/bin/java", "-Dsun.net.httpserver.nodelay=true", "-cp",
+                f"{self.classes}:{self.driver}", "App"]
 
 
 class Node(Program):
@@ -148,4 +175,4 @@ class Node(Program):
 
 PROGRAMS = {p.name: p for p in (
     Go("go"), Python("python_threads"), Python("asyncio"), Node("node"),
-    Nginx("nginx"), C("c_epoll"))}
+    Nginx("nginx"), C("c_epoll"), Java("java"), C("c_queue"))}

@@ -11,10 +11,10 @@ EVIDENCE = 20
 EXACT = ("go", "python_threads", "nginx", "c_epoll", "php_fpm")  # never a wrong one
 WRONG_SHARE = 0.001
 RIGHT_SHARE = {("go", "http"): 0.99, ("go", "sql"): 0.99, ("python_threads", "http"): 0.99,
-               ("python_threads", "sql"): 0.99, ("nginx", "http"): 0.99, ("java", "sql"): 0.99,
-               ("node", "http"): 0.95, ("node", "sql"): 0.95, ("asyncio", "http"): 0.95,
-               ("asyncio", "sql"): 0.95}
-APART = ("java",)  # its calls of each kind have a row of their own in the table
+               ("python_threads", "sql"): 0.99, ("nginx", "http"): 0.99,
+               ("nginx", "limit_req"): 0.99, ("java", "sql"): 0.99, ("node", "http"): 0.95,
+               ("node", "sql"): 0.95, ("asyncio", "http"): 0.95, ("asyncio", "sql"): 0.95}
+APART = ("java", "nginx")  # their calls of each kind have a row of their own in the table
 
 
 def judge(call, servers):
@@ -36,31 +36,27 @@ def evidence(program, connections, call, spans):
             "whose": whose or "not found", "how": call.how}
 
 
-def calls_of(key):
-    return "background" if key[1] == "bg" else key[0]
-
-
 def rows(program, connections, truth, spans):
     """One row for each kind of calls and one for all that requests made; lines about wrong ones."""
-    sums = {kind: collections.Counter() for kind in sorted(map(calls_of, truth.attempted))}
+    sums = {kind: collections.Counter() for kind in sorted(map(program.kind, truth.attempted))}
     hows = {kind: collections.Counter() for kind in sums}
     left, wrongs = collections.Counter(truth.attempted), []
     for call in spans.calls:
         if call.key not in truth.attempted:
             continue  # a tick before or behind, or what a driver does of its own accord
-        kind, how = calls_of(call.key), judge(call, spans.servers)
+        kind, how = program.kind(call.key), judge(call, spans.servers)
         sums[kind]["extra" if left[call.key] == 0 else how] += 1
         hows[kind][call.how] += 1
         left[call.key] -= left[call.key] > 0
         if how == "wrong":
-            wrongs.append(evidence(program, connections, call, spans))
+            wrongs.append(evidence(program.name, connections, call, spans))
     for key, cnt in truth.attempted.items():
-        sums[calls_of(key)]["attempted"] += cnt
-        sums[calls_of(key)]["missing"] += left[key]
+        sums[program.kind(key)]["attempted"] += cnt
+        sums[program.kind(key)]["missing"] += left[key]
     own = [kind for kind in sums if kind != "background"]
     sums["all"] = sum((sums[kind] for kind in own), collections.Counter())
     hows["all"] = sum((hows[kind] for kind in own), collections.Counter())
-    return [{"program": program, "connections": connections, "calls": kind,
+    return [{"program": program.name, "connections": connections, "calls": kind,
              **{k: n[k] for k in ("attempted", "right", "none", "wrong", "missing", "extra")},
              "how": dict(hows[kind])} for kind, n in sums.items()], wrongs[:EVIDENCE]
 
@@ -101,20 +97,27 @@ def percent(row, key):
     return f"{share:.1f}" if share in (0, 100) or 0.05 <= share < 99.95 else f"{share:.2f}"
 
 
+def table_rows(found):
+    """(name, row) of those that the table shows."""
+    for row in found:
+        is_apart = row["program"] in APART
+        if row["calls"] != "background" and is_apart == (row["calls"] != "all"):
+            yield f"{row['program']}, {row['calls']}" if is_apart else row["program"], row
+
+
+def timer_of(row, found):
+    """How many of the timer's calls have a parent."""
+    for r in found:
+        if r["calls"] == "background" and all(r[k] == row[k] for k in ("program", "connections")):
+            return f"{r['wrong']} of {r['attempted']}"
+    return "–"
+
+
 def markdown(found):
-    """For the README: the calls of the requests, and of the timer's calls how many have a parent."""
+    """For the README."""
     lines = ["| program | connections | right % | none % | wrong % | timer's wrong |",
              "|---|---|---|---|---|---|"]
-    for row in found:
-        name, of = row["program"], "all"
-        if name in APART and row["calls"] in ("http", "sql"):
-            name, of = f"{name}, {row['calls']}", row["calls"]
-        elif name in APART:
-            continue
-        if row["calls"] != of:
-            continue
-        timer = [f"{r['wrong']} of {r['attempted']}" for r in found if r["calls"] == "background"
-                 and (r["program"], r["connections"]) == (row["program"], row["connections"])]
-        lines.append(f"| {name} | {row['connections']} | {percent(row, 'right')} | "
-                     f"{percent(row, 'none')} | {percent(row, 'wrong')} | {(timer or ['–'])[0]} |")
+    for name, row in table_rows(found):
+        shares = " | ".join(percent(row, k) for k in ("right", "none", "wrong"))
+        lines.append(f"| {name} | {row['connections']} | {shares} | {timer_of(row, found)} |")
     return "\n".join(lines)
