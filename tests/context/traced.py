@@ -5,6 +5,7 @@ All are built before the first is started, into build/context; each runs in a fo
 ended by its id, and takes where it listens and whom it calls from its environment.
 """
 
+import contextlib
 import os
 import platform
 import random
@@ -57,7 +58,7 @@ def build_go(folder):
 
 
 class Program:
-    """http, sql: the steps at which a request makes such a call. Subclasses say how it is started."""
+    """http, sql: the steps at which a request makes such a call. Subclasses say how to start it."""
 
     http, sql = ("1", "3"), ("2", "4")
     end, forks = signal.SIGTERM, 0
@@ -76,10 +77,11 @@ class Program:
     def args(self, folder, settings):
         raise NotImplementedError
 
-    def started(self, collector, port, settings, folder):
+    def started(self, collector, settings, folder):
+        """To be used with `with`: it listens on PORT and is traced."""
         args = ["/usr/bin/env", *(f"{k}={v}" for k, v in settings.items())]
-        return Server(collector, self.service, port, args + self.args(folder, settings),
-                      os.path.join(folder, "out.log"), self.end, self.forks)
+        return Server(collector, self.service, settings["PORT"], args + self.args(folder, settings),
+                      os.path.join(folder, self.service + "-out.log"), self.end, self.forks)
 
 
 class Go(Program):
@@ -121,25 +123,67 @@ def filled_in(source, target, words):
     return target
 
 
-class Nginx(Program):
-    """It writes its title over its environment, so that its executable has to have its name."""
+class Titled(Program):
+    """One that writes its title over its environment: its executable has to have its name."""
 
-    http, sql = ("auth", "mirror", "1"), ()
+    program = conf = None
+
+    def renamed(self, folder):
+        return shutil.copy(self.program, os.path.join(folder, PREFIX + self.service))
+
+    def configured(self, folder, settings):
+        return filled_in(os.path.join(self.folder, self.conf), os.path.join(folder, self.conf),
+                         {"DIR": folder, **settings})
+
+
+class Nginx(Titled):
+    program, conf = "/usr/sbin/nginx", "nginx.conf"
     end, forks = signal.SIGQUIT, 2
+
+    def args(self, folder, settings):
+        return [self.renamed(folder), "-p", folder, "-c", self.configured(folder, settings),
+                "-e", os.path.join(folder, "nginx.log")]
+
+
+class Proxy(Nginx):
+    http, sql = ("auth", "mirror", "1"), ()
 
     def kind(self, key):
         """Those that nginx.conf makes wait are counted apart."""
         return "limit_req" if key[1].endswith("7") else key[0]
 
+
+class Workers(Titled):
+    """php-fpm's master and workers; they listen on FPM_PORT."""
+
+    program, conf = "/usr/sbin/php-fpm8.2", "php-fpm.conf"
+    end, forks = signal.SIGTERM, 8
+
     def args(self, folder, settings):
-        program = shutil.copy("/usr/sbin/nginx", os.path.join(folder, PREFIX + self.service))
-        conf = filled_in(os.path.join(self.folder, "nginx.conf"), os.path.join(folder, "nginx.conf"),
-                         {"DIR": folder, **settings})
-        return [program, "-p", folder, "-c", conf, "-e", os.path.join(folder, "error.log")]
+        return [self.renamed(folder), "--nodaemonize", "--fpm-config",
+                self.configured(folder, settings)]
+
+
+class PhpFpm(Program):
+    """Two services: the SERVER spans are nginx's, the calls php-fpm's."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.workers, self.nginx = Workers(name), Nginx(name)
+        self.nginx.service += "-nginx"
+
+    @contextlib.contextmanager
+    def started(self, collector, settings, folder):
+        shutil.copy(os.path.join(self.folder, "app.php"), folder)
+        fpm_port = free_port()
+        settings = {**settings, "FPM_PORT": fpm_port}
+        with self.workers.started(collector, {**settings, "PORT": fpm_port}, folder), \
+                self.nginx.started(collector, settings, folder):
+            yield
 
 
 class Java(Program):
-    """Debian's default, whatever other Java the machine has."""
+    """Of Debian, whatever other Java the machine has."""
 
     home = "/usr/lib/jvm/java-17-openjdk-" + platform.machine().replace(
         "x86_64", "amd64").replace("aarch64", "arm64")
@@ -152,8 +196,15 @@ class Java(Program):
         self.classes = folder
 
     def args(self, folder, settings):
-        return [self.home + "/bin/java", "-Dsun.net.httpserver.nodelay=true", "-cp",
+        return [self.home + "/bin/java", "-XX:-UsePerfData",
+                "-Dsun.net.httpserver.nodelay=true", "-cp",
                 f"{self.classes}:{self.driver}", "App"]
+
+
+class Puma(Program):
+    def args(self, folder, settings):
+        return ["/usr/bin/puma", "--config", os.path.join(self.folder, "puma.rb"),
+                os.path.join(self.folder, "config.ru")]
 
 
 class Node(Program):
@@ -166,7 +217,8 @@ class Node(Program):
                               for f in ("package.json", "package-lock.json", "app.js"))
         # npm's own note of what it has installed, written last
         compiled(os.path.join(folder, "node_modules", ".package-lock.json"), pins,
-                 ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder,
+                 ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund",
+                  "--cache", os.path.join(folder, "npm-cache")], cwd=folder,
                  stdout=subprocess.DEVNULL)
 
     def args(self, folder, settings):
@@ -175,4 +227,5 @@ class Node(Program):
 
 PROGRAMS = {p.name: p for p in (
     Go("go"), Python("python_threads"), Python("asyncio"), Node("node"),
-    Nginx("nginx"), C("c_epoll"), Java("java"), C("c_queue"))}
+    Proxy("nginx"), C("c_epoll"), Java("java"), C("c_queue"),
+    Puma("puma"), PhpFpm("php_fpm"))}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was called, without a word of the collector: the back end's record and the answered requests.
+"""What was called, without a word of the collector: the back end's record, the answered requests.
 
-A call's key is (kind, id, step): ("http", "c8n17", "3") for GET /b/c8n17-3, ("sql", "c8n17", "4") for
-SELECT … AS r_c8n17_4, and for the timer's calls ("http", "bg", "5") and ("sql", "bg", "5").
+A call's key is (kind, id, step): ("http", "c8n17", "3") for GET /b/c8n17-3, ("sql", "c8n17", "4")
+for SELECT … AS r_c8n17_4, and for the timer's calls ("http", "bg", "5") and ("sql", "bg", "5").
 """
 
 import collections
@@ -105,15 +105,16 @@ class Truth:
         self.await_all(backend)
         made = {k for k in self.seen if k[1] != "bg"}
         if made != self.wanted:
-            raise AssertionError(f"the back end was not asked for {sorted(self.wanted - made)[:5]}, "
-                                 f"but for {sorted(made - self.wanted)[:5]}")
+            raise AssertionError("the back end was not asked for "
+                                 f"{sorted(self.wanted - made)[:5]}, but for "
+                                 f"{sorted(made - self.wanted)[:5]}")
         self.attempted = collections.Counter(self.seen)
         self.attempted.update(("sql", i, step) for i in ids for step in program.sql)
         if program.sql:  # a tick of the timer makes one call of each kind
             self.attempted.update(("sql", "bg", k[2]) for k in self.seen if k[1] == "bg")
 
     def await_all(self, backend):
-        """What nginx mirrors may come behind the answer; whatever else is there is in `seen` too."""
+        """What nginx mirrors may come behind the answer; whatever else is there is seen too."""
 
         def look():
             self.seen += map(key_of_path, backend.seen())

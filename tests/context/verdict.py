@@ -77,7 +77,8 @@ def goals_missed(found):
 
     def want(good, row, what):
         if not good:
-            out.append(f"{row['program']}, {row['connections']} connections, {row['calls']}: {what}")
+            where = f"{row['program']}, {row['connections']} connections, {row['calls']}"
+            out.append(f"{where}: {what}")
 
     for row in found:
         if row["calls"] == "all":
@@ -98,11 +99,13 @@ def percent(row, key):
 
 
 def table_rows(found):
-    """(name, row) of those that the table shows."""
+    """{name: [row]} of those that the table shows."""
+    out = collections.defaultdict(list)
     for row in found:
         is_apart = row["program"] in APART
         if row["calls"] != "background" and is_apart == (row["calls"] != "all"):
-            yield f"{row['program']}, {row['calls']}" if is_apart else row["program"], row
+            out[f"{row['program']}, {row['calls']}" if is_apart else row["program"]].append(row)
+    return out
 
 
 def timer_of(row, found):
@@ -117,7 +120,7 @@ def markdown(found):
     """For the README."""
     lines = ["| program | connections | right % | none % | wrong % | timer's wrong |",
              "|---|---|---|---|---|---|"]
-    for name, row in table_rows(found):
+    for name, row in ((name, row) for name, some in table_rows(found).items() for row in some):
         shares = " | ".join(percent(row, k) for k in ("right", "none", "wrong"))
         lines.append(f"| {name} | {row['connections']} | {shares} | {timer_of(row, found)} |")
     return "\n".join(lines)

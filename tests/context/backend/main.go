@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The back end of tests/context: answers GET /b/<id> after 1 to 3 ms and remembers every path that it
-// was asked for, so that what a program called does not have to be taken from its spans. GET /seen
-// tells the paths since the last time, one a line, and forgets them. It is not traced.
+// The back end of tests/context: answers GET /b/<id> after 1 to 3 ms and remembers every path that
+// it was asked for, so that what a program called does not have to be taken from its spans. GET
+// /seen tells the paths since the last time, one a line, and forgets them. It is not traced.
 package main
 
 import (

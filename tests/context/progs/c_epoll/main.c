@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* c_epoll - an event loop in C: one thread, epoll, pools of non-blocking connections to the back end
- * and (libpq) to PostgreSQL. A call that finds none idle waits in a queue, and whichever request's
- * answer frees a connection, the first in the queue is sent on it at once. */
+/* c_epoll - an event loop in C: one thread, epoll, pools of non-blocking connections to the back
+ * end and (libpq) to PostgreSQL. A call that finds none idle waits in a queue, and whichever
+ * request's answer frees a connection, the first in the queue is sent on it at once. */
 #include "../http.h"
 
 #include <libpq-fe.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* c_queue - a queue of jobs in C: one thread reads the requests, workers take them from a queue and
- * make blocking calls. What happens at once are two jobs put into the same queue, and the worker that
- * ends the second of them answers. */
+ * make blocking calls. What happens at once are two jobs put into the same queue, and the worker
+ * that ends the second of them answers. */
 #include "../http.h"
 
 #include <libpq-fe.h>

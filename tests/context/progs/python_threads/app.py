@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Python threads: ThreadingHTTPServer, http.client and psycopg2; what happens at once are threads."""
+"""Python threads: ThreadingHTTPServer, http.client, psycopg2; what happens at once are threads."""
 
 import contextlib
 import http.client
