@@ -418,7 +418,7 @@ class Run:
         want = {k: v for k, v in self.lost.items() if v}
         if got != want:
             self.failed += 1
-            self.say(f"lost: {got}, not {want}")
+            print(f"  lost: {got}, not {want}", flush=True)  # whatever was shown before
         else:
             self.passed += 1
 
