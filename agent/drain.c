@@ -114,6 +114,8 @@ static void on_decision(void *arg, const struct proc_info *pi, uint32_t flags)
 		proc_end_later(d, pi);
 		return;
 	}
+	if (flags & PROC_GO) /* before anybody hears that it is traced */
+		runtimes_watch(d->runtimes, pi, false);
 	if (flags & PROC_UNDECIDED)
 		loader_proc_offer(d->loader, pi->key, pi->pid, pi->start_ns,
 				  flags & PROC_CANDIDATE ? flags : 0);

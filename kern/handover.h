@@ -185,12 +185,14 @@ static __always_inline struct thread *loop_thread(int make)
 	return make ? thread_get() : thread_find();
 }
 
-static __always_inline void loop_turns(struct pt_regs *r, __u64 nr)
+/* A look that found nothing and did not wait is no turn: the wait that comes next was reckoned before it. */
+static __always_inline void loop_turns(struct pt_regs *r, __u64 nr, long events)
 {
 	struct thread *t = loop_thread(1);
+	__u64 wait = t ? epoll_wait_ns(r, nr) : 0;
 
-	if (t)
-		thread_turn(t, epoll_wait_ns(r, nr), bpf_ktime_get_boot_ns());
+	if (t && (wait || events))
+		thread_turn(t, wait, bpf_ktime_get_boot_ns());
 }
 
 static __always_inline void loop_reads(void)
@@ -222,7 +224,7 @@ int BPF_PROG(call_done, struct pt_regs *regs, long ret)
 	if (nr == NR_READ && ret > 0)
 		loop_reads();
 	else if (nr == NR_EPOLL_PWAIT || nr == NR_EPOLL_WAIT || nr == NR_EPOLL_PWAIT2)
-		loop_turns(regs, nr);
+		loop_turns(regs, nr, ret);
 	else if ((nr == NR_ACCEPT4 || nr == NR_ACCEPT) && ret >= 0)
 		loop_accepts();
 	return 0;

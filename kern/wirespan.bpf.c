@@ -153,22 +153,23 @@ static __noinline int dir_wait(struct dir_state *d)
 
 /* --- the two verbs --- */
 
-/* Before a server answers: what it has taken of the request's body by splice, which no hook of ours sees.
- * Only bytes that the parser need not see: the hook of a read that is under way may still bring them. */
+/* Before a server answers, or a client asks again: what it has taken of a body by splice, which no hook of
+ * ours sees. Only bytes that the parser need not see: the hook of a read that is under way may still
+ * bring them. */
 static __always_inline void conn_taken(const struct event *e, struct tcp_sock *tp)
 {
 	struct event rx = { .sk = e->sk, .c = e->c, .d = &e->c->dir[RX], .s = e->s, .dir = RX };
 	struct dir_state *d = rx.d;
 	__s32 k;
 
-	if (e->c->proto != PROTO_HTTP1 || e->c->role != ROLE_SERVER || tp->copied_seq == d->pos)
+	if (e->c->proto != PROTO_HTTP1 || tp->copied_seq == d->pos)
 		return;
 	if (!d->pos_known || !http1_skippable(&d->http) || !dir_enter(d))
 		return;
 	k = received_upto(e->sk->__sk_common.skc_flags, tp) - d->pos;
 	if (k > 0 && (__u32)k <= http1_skippable(&d->http)) {
 		if (http1_skip(&d->http, k) == H1_MSG_END)
-			http1_request_done(&rx, &d->http);
+			http1_mark(&rx, &d->http, H1_MSG_END);
 		d->pos += k;
 	}
 	dir_leave(d);
