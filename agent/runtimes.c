@@ -14,6 +14,7 @@
 
 #include "agent/elf64.h"
 #include "agent/gobin.h"
+#include "store/stats.h"
 
 enum {
 	LINKS_MAX = 8,	/* functions of one file */
@@ -32,7 +33,7 @@ struct file {
 };
 
 struct user {
-	uint32_t key;
+	uint32_t key, pid;
 	struct file *file;
 };
 
@@ -202,15 +203,32 @@ static bool python_find(struct runtimes *r, const struct proc_info *pi, const st
 
 /* --- processes --- */
 
-static void user_add(struct runtimes *r, uint32_t key, struct file *f)
+static void note(const struct proc_info *pi, const struct file *f)
+{
+	char key[16];
+
+	snprintf(key, sizeof(key), "%u", pi->pid);
+	stats_note("hooks", key, "%u functions of " STR_FMT, f->cnt, STR_ARG(pi->exe));
+}
+
+static void note_drop(uint32_t pid)
+{
+	char key[16];
+
+	snprintf(key, sizeof(key), "%u", pid);
+	stats_note_drop("hooks", key);
+}
+
+static void user_add(struct runtimes *r, const struct proc_info *pi, struct file *f)
 {
 	if (r->user_cnt == r->user_max) {
 		r->user_max = r->user_max ? r->user_max * 2 : 64;
 		r->users = reallocarray(r->users, r->user_max, sizeof(*r->users));
 		must(r->users);
 	}
-	r->users[r->user_cnt++] = (struct user){key, f};
+	r->users[r->user_cnt++] = (struct user){pi->key, pi->pid, f};
 	f->users++;
+	note(pi, f);
 }
 
 static bool is_user(const struct runtimes *r, uint32_t key)
@@ -249,7 +267,7 @@ void runtimes_watch(struct runtimes *r, const struct proc_info *pi, bool runs)
 			python_attach(r, f, pi, path, fd, base);
 	}
 	close(fd);
-	user_add(r, pi->key, f);
+	user_add(r, pi, f);
 }
 
 void runtimes_leave(struct runtimes *r, uint32_t key)
@@ -259,6 +277,7 @@ void runtimes_leave(struct runtimes *r, uint32_t key)
 
 		if (r->users[i].key != key)
 			continue;
+		note_drop(r->users[i].pid);
 		r->users[i] = r->users[--r->user_cnt];
 		if (!--f->users)
 			file_free(r, f);

@@ -61,7 +61,7 @@ class Program:
     """http, sql: the steps at which a request makes such a call. Subclasses say how to start it."""
 
     http, sql = ("1", "3"), ("2", "4")
-    end, forks = signal.SIGTERM, 0
+    end, forks, hooked, settings = signal.SIGTERM, 0, False, {}
 
     def __init__(self, name):
         self.name = self.service = name
@@ -79,12 +79,14 @@ class Program:
 
     def started(self, collector, settings, folder):
         """To be used with `with`: it listens on PORT and is traced."""
-        args = ["/usr/bin/env", *(f"{k}={v}" for k, v in settings.items())]
-        return Server(collector, self.service, settings["PORT"], args + self.args(folder, settings),
-                      os.path.join(folder, self.service + "-out.log"), self.end, self.forks)
+        return Server(collector, self.service, settings["PORT"], self.args(folder, settings),
+                      os.path.join(folder, self.service + "-out.log"), self.end, self.forks,
+                      hooked=self.hooked, settings={**settings, **self.settings})
 
 
 class Go(Program):
+    hooked = True
+
     def build(self):
         self.binary = build_go("progs/" + self.name)
 
@@ -94,6 +96,8 @@ class Go(Program):
 
 class Python(Program):
     """Debian's, which is the one with Debian's drivers."""
+
+    hooked = True
 
     def args(self, folder, settings):
         return ["/usr/bin/python3", os.path.join(self.folder, "app.py")]
@@ -146,11 +150,16 @@ class Nginx(Titled):
 
 
 class Proxy(Nginx):
+    """limit: a directive that makes each tenth request wait."""
+
     http, sql = ("auth", "mirror", "1"), ()
 
-    def kind(self, key):
-        """Those that nginx.conf makes wait are counted apart."""
-        return "limit_req" if key[1].endswith("7") else key[0]
+    def __init__(self, name, limit=""):
+        super().__init__(name)
+        self.folder, self.limit = os.path.join(PROGS, "nginx"), limit
+
+    def configured(self, folder, settings):
+        return super().configured(folder, {**settings, "LIMIT": self.limit})
 
 
 class Workers(Titled):
@@ -189,8 +198,12 @@ class Java(Program):
         "x86_64", "amd64").replace("aarch64", "arm64")
     driver = "/usr/share/java/postgresql.jar"
 
+    def __init__(self, name, at_once):
+        super().__init__(name)
+        self.folder, self.settings = os.path.join(PROGS, "java"), {"AT_ONCE": at_once}
+
     def build(self):
-        folder, source = os.path.join(BUILD, self.name), os.path.join(self.folder, "App.java")
+        folder, source = os.path.join(BUILD, "java"), os.path.join(self.folder, "App.java")
         compiled(os.path.join(folder, "App.class"), [source],
                  [self.home + "/bin/javac", "-d", folder, source])
         self.classes = folder
@@ -227,5 +240,5 @@ class Node(Program):
 
 PROGRAMS = {p.name: p for p in (
     Go("go"), Python("python_threads"), Python("asyncio"), Node("node"),
-    Proxy("nginx"), C("c_epoll"), Java("java"), C("c_queue"),
+    Proxy("nginx"), Proxy("nginx_limited", "limit_req zone=slow burst=1000;"), C("c_epoll"), Java("java", "async"), Java("java_tasks", "tasks"), C("c_queue"),
     Puma("puma"), PhpFpm("php_fpm"))}

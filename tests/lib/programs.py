@@ -18,8 +18,9 @@ from tempo import attrs_of
 SECONDS = 15
 
 
-def environment(service):
-    return {**os.environ, "OTEL_SERVICE_NAME": PREFIX + service, "PYTHONDONTWRITEBYTECODE": "1"}
+def environment(service, more=()):
+    return {**os.environ, "OTEL_SERVICE_NAME": PREFIX + service, "PYTHONDONTWRITEBYTECODE": "1",
+            **{k: str(v) for k, v in dict(more).items()}}
 
 
 def answers(port):
@@ -47,18 +48,22 @@ def children_of(pid):
 
 class Server:
     """A program that listens on a port, with so many processes that it forks: with Server(...) as
-    s: … unseen: the collector stands still until all of them are there."""
+    s: … unseen: the collector stands still until all of them are there. hooked: its runtime has
+    functions that the collector hooks, and has hooked by then. settings: of its environment."""
 
     def __init__(self, collector, service, port, args, log, end=signal.SIGTERM, forks=0,
-                 unseen=False):
+                 unseen=False, hooked=False, settings=()):
         self.end, self.forks, self.port = end, forks, port
         still = Stopped(collector.pid) if unseen else contextlib.nullcontext()
         with still, open(log, "ab") as out:
             self.process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                            env=environment(service), start_new_session=True)
+                                            env=environment(service, settings), start_new_session=True)
             self.check(f"{service} on port {port}", self.is_up)
         self.check(f"{service} traced", lambda: all(
             is_traced(collector, pid) for pid in (self.process.pid, *children_of(self.process.pid))))
+        if hooked:
+            self.check(f"{service} hooked", lambda: str(self.process.pid) in collector.tempo().get_json(
+                "/status")["notes"].get("hooks", {}))
 
     def is_up(self):
         return answers(self.port) and len(children_of(self.process.pid)) >= self.forks

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Java: HttpServer with a fixed thread pool, java.net.http's client, JDBC with a small pool of
-// connections; what happens at once are tasks of another executor.
+// connections. At once: sendAsync, and meanwhile the statement; or, with AT_ONCE=tasks, both as tasks
+// of another executor.
 
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
@@ -10,6 +11,7 @@ import java.net.InetSocketAddress;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodyHandlers;
 import java.sql.Connection;
 import java.sql.DriverManager;
@@ -40,11 +42,15 @@ public class App {
         }
     }
 
-    Void fetch(String name) throws Exception {
+    HttpRequest request(String name) {
         URI uri = URI.create("http://" + System.getenv("BACKEND") + "/b/" + name);
+        return HttpRequest.newBuilder(uri).build();
+    }
+
+    Void fetch(String name) throws Exception {
         https.acquire();
         try {
-            client.send(HttpRequest.newBuilder(uri).build(), BodyHandlers.ofString());
+            client.send(request(name), BodyHandlers.ofString());
         } finally {
             https.release();
         }
@@ -67,6 +73,26 @@ public class App {
         fetch(id + "-1");
         query("r_" + id + "_2");
         Thread.sleep(pause);
+        if ("tasks".equals(System.getenv("AT_ONCE"))) {
+            atOnceByTasks(id);
+        } else {
+            atOnce(id);
+        }
+    }
+
+    void atOnce(String id) throws Exception {
+        https.acquire();
+        try {
+            Future<HttpResponse<String>> answer =
+                client.sendAsync(request(id + "-3"), BodyHandlers.ofString());
+            query("r_" + id + "_4");
+            answer.get();
+        } finally {
+            https.release();
+        }
+    }
+
+    void atOnceByTasks(String id) throws Exception {
         List<Callable<Void>> calls =
             List.of(() -> fetch(id + "-3"), () -> query("r_" + id + "_4"));
         for (Future<Void> call : tasks.invokeAll(calls)) {
