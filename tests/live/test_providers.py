@@ -35,7 +35,9 @@ HOOKS = (  # of each verb in the order of preference; the kernels that have it: 
     ("send_pages", "fentry/do_tcp_sendpages", ALWAYS, (6, 5)),
     ("receive_mptcp", "tp_btf/sock_recv_length", (6, 3), NEVER),
     ("receive_mptcp", "fexit/mptcp_recvmsg", ALWAYS, NEVER),
+    ("loop_turns", "tp_btf/sys_exit", ALWAYS, NEVER),
 )
+FUNCTIONS = ("go_starts", "go_started", "go_round_trip", "scope_entered", "scope_copied")
 USED = {"in use", "ready for when it is needed"}
 
 
@@ -66,6 +68,13 @@ def test_hook(hooks, hook):
 
 def test_no_hook_without_a_test(hooks):
     assert set(hooks) == set(expected())
+
+
+@pytest.mark.parametrize("verb", FUNCTIONS)
+def test_function(collector, verb):
+    """Hooks at functions of traced programs: every kernel of ours takes them."""
+    notes = collector.tempo().get_json("/status")["notes"]["providers"]
+    assert {v for k, v in notes.items() if k.startswith(verb + ": ")} <= USED
 
 
 def program_name(prog_id):
