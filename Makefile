@@ -35,7 +35,7 @@ OBJS    := $(SRCS:%.c=$(B)/%.o) $(PB_C:%.c=%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: kind-test bench-pairs all install clean setup quick test live vm-test bench demo fuzz fmt unit check
+.PHONY: kind-test bench-pairs all install clean setup quick test live k8s vm-test bench demo fuzz fmt unit check
 
 all: $(B)/wirespan
 
@@ -108,6 +108,9 @@ test:
 
 live: all
 	@tests/live/run
+
+k8s: all
+	@tests/k8s/run
 
 vm-test: all
 	@scripts/setup vm && tests/vm/run $(KERNEL)
