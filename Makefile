@@ -35,7 +35,7 @@ OBJS    := $(SRCS:%.c=$(B)/%.o) $(PB_C:%.c=%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: kind-test bench-pairs context-table all install clean setup quick test live vm-test bench demo fuzz fmt unit check
+.PHONY: kind-test bench-pairs context-table all install clean setup quick test live k8s vm-test bench demo fuzz fmt unit check
 
 all: $(B)/wirespan
 
@@ -109,6 +109,9 @@ test:
 live: all
 	@tests/live/run
 
+k8s: all
+	@tests/k8s/run
+
 vm-test: all
 	@scripts/setup vm && tests/vm/run $(KERNEL)
 
@@ -122,7 +125,7 @@ bench-pairs: all
 	@tests/bench/pairs
 
 context-table: all
-	@scripts/setup demo context && tests/context/run
+	@scripts/setup demo runtimes context && tests/context/run
 
 demo:
 	@scripts/setup build demo && $(MAKE) --no-print-directory all && scripts/demo

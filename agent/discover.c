@@ -59,8 +59,8 @@ static const char *glob_match(char *const *globs, uint32_t cnt, struct str s)
 }
 
 /* Does a selector match? why: which. */
-static bool is_selected(const struct config *c, const struct proc_info *pi, uint16_t port,
-			char *why)
+static bool has_selector(const struct config *c, const struct proc_info *pi, uint16_t port,
+			 char *why)
 {
 	const char *glob;
 	uint32_t at;
@@ -85,11 +85,20 @@ static bool is_selected(const struct config *c, const struct proc_info *pi, uint
 	return at != 0;
 }
 
+static bool is_selected(const struct config *c, struct proc_info *pi, uint16_t port, char *why)
+{
+	if (!has_selector(c, pi, port, why))
+		return false;
+	pi->port = port;
+	return true;
+}
+
 /* A fork from before we came, or before its parent was decided on, runs the same program. */
-static bool is_like_parent(const struct proc_info *pi, const struct proc_info *parent, char *why)
+static bool is_like_parent(struct proc_info *pi, const struct proc_info *parent, char *why)
 {
 	if (!parent || !(parent->flags & PROC_TRACKED) || !str_eq(parent->exe, pi->exe))
 		return false;
+	pi->port = parent->port;
 	snprintf(why, WHY_MAX, "child of %u", parent->pid);
 	return true;
 }
@@ -187,12 +196,13 @@ static void untrack(struct discover *d, struct proc_info *pi, bool in_kernel)
 }
 
 /* The kernel half's ports are those of all selectors together: whether this process may have this
- * one is not for it to say. */
+ * one is not for it to say. Nor does it know yet of a parent that is no longer traced. */
 static bool kernel_is_right(const struct discover *d, const struct rec_proc *rp,
-			    const struct proc_info *pi)
+			    const struct proc_info *pi, const struct proc_info *parent)
 {
-	return rp->tracked && (rp->what == PROC_FORK || pi->flags & PROC_TRACKED ||
-			       !d->conf->instrument.cnt);
+	if (rp->what == PROC_FORK)
+		return rp->tracked && (!parent || parent->flags & PROC_TRACKED);
+	return rp->tracked && (pi->flags & PROC_TRACKED || !d->conf->instrument.cnt);
 }
 
 static void decide(struct discover *d, const struct rec_proc *rp, struct proc_info *pi,
@@ -206,7 +216,7 @@ static void decide(struct discover *d, const struct rec_proc *rp, struct proc_in
 		if (rp->tracked)
 			return;
 	} else if (is_selected(d->conf, pi, rp->port, why) || is_like_parent(pi, parent, why) ||
-		   kernel_is_right(d, rp, pi)) {
+		   kernel_is_right(d, rp, pi, parent)) {
 		track(d, pi, rp->tracked && rp->what != PROC_LISTEN, why);
 		return;
 	}
@@ -249,10 +259,12 @@ static void on_exec(struct discover *d, const struct rec_proc *rp)
 		return;
 	pi = info(d, rp, 0);
 	if (was_tracked && !is_never(d->conf, pi, 0) && str_eq(pi->exe, old->exe) &&
-	    str_eq(pi->service, old->service))
+	    str_eq(pi->service, old->service)) {
+		pi->port = old->port;
 		track(d, pi, false, "was traced and runs the same program again");
-	else
+	} else {
 		decide(d, rp, pi, NULL);
+	}
 	if (was_tracked && !pi->flags) /* what we said of the old program may have come after the exec */
 		d->set(d->set_arg, pi, 0);
 }
@@ -296,6 +308,14 @@ void discover_event(struct discover *d, const struct rec_proc *rp)
 		on_exit_of(d, rp);
 		break;
 	}
+}
+
+void discover_renewed(struct discover *d, struct proc_info *pi)
+{
+	char why[WHY_MAX];
+
+	if (is_never(d->conf, pi, pi->port) || !has_selector(d->conf, pi, pi->port, why))
+		untrack(d, pi, false);
 }
 
 /* --- life --- */

@@ -22,6 +22,9 @@ int discover_new(struct discover **ret, const struct config *c, struct procs *pr
 void discover_free(struct discover *d);
 /* One process event from the ring; keeps the notes in section "processes" up to date. */
 void discover_event(struct discover *d, const struct rec_proc *rp);
+/* The process is described anew: may it still be traced? Whether it may from now on is decided when
+ * the kernel half says again that it is there (PROC_FOUND). */
+void discover_renewed(struct discover *d, struct proc_info *pi);
 /* Is every TCP listener tracked (no selector at all)? The kernel half then need not wait for us. */
 bool discover_all_listeners(const struct config *c);
 /* May a process be selected for something else than a port? Then its program has to be looked at. */

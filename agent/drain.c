@@ -32,6 +32,7 @@ enum {
 #define PROC_ROOT    "/proc"
 #define HOUSEKEEP_NS (1ull * NS_PER_S)
 #define PROC_END_NS  (5ull * NS_PER_S)
+#define RESCAN_NS    (5ull * NS_PER_S) /* all processes are looked at again, no more often */
 
 struct ending {
 	uint32_t key;
@@ -52,7 +53,8 @@ struct drain {
 	bool exiting; /* the event at hand is a process's end */
 	struct ending ending[ENDING_MAX];
 	uint32_t ending_head, ending_tail;
-	uint64_t housekept_ns;
+	uint64_t housekept_ns, scanned_ns;
+	bool is_scan_due; /* pods have changed */
 	stat_cell *spans, *bad;
 	pthread_t thread;
 	_Atomic bool stop;
@@ -127,13 +129,16 @@ static void on_proc(struct drain *d, const struct rec_proc *rp)
 {
 	struct proc_info *pi;
 
+	if (rp->what == PROC_EXIT || rp->what == PROC_EXEC)
+		runtimes_leave(d->runtimes, rp->head.key);
 	d->exiting = rp->what == PROC_EXIT;
 	discover_event(d->discover, rp);
-	pi = procs_find(d->procs, rp->head.key, rp->start_ns);
-	if (rp->what == PROC_EXIT || rp->what == PROC_EXEC || !pi || !(pi->flags & PROC_TRACKED))
-		runtimes_leave(d->runtimes, rp->head.key);
-	if (rp->what != PROC_EXIT && pi && pi->flags & PROC_TRACKED)
+	d->exiting = false;
+	pi = rp->what == PROC_EXIT ? NULL : procs_find(d->procs, rp->head.key, rp->start_ns);
+	if (pi && pi->flags & PROC_TRACKED)
 		runtimes_watch(d->runtimes, pi, rp->what != PROC_EXEC);
+	else
+		runtimes_leave(d->runtimes, rp->head.key);
 }
 
 static struct hook_link *on_function(void *arg, enum hook hook, const char *path, uint64_t offset)
@@ -144,6 +149,29 @@ static struct hook_link *on_function(void *arg, enum hook hook, const char *path
 static void on_function_left(void *arg, struct hook_link *h)
 {
 	loader_unhook(arg, h);
+}
+
+static void on_renewed(void *arg, struct proc_info *pi)
+{
+	discover_renewed(((struct drain *)arg)->discover, pi);
+}
+
+/* What the API server said of pods may select processes that were left alone before. Those are not
+ * known any more, so the kernel half names all of them again. */
+static void pods_follow(struct drain *d, uint64_t now)
+{
+	const struct config *c = d->builder.conf;
+	int err;
+
+	d->is_scan_due |= procs_refresh(d->procs, on_renewed, d) &&
+			  (discover_by_program(c) || c->exclude.cnt);
+	if (!d->is_scan_due || now - d->scanned_ns < RESCAN_NS)
+		return;
+	d->is_scan_due = false;
+	d->scanned_ns = now;
+	err = loader_scan(d->loader);
+	if (err)
+		log_warn("cannot look at the processes again: %s", strerror(-err));
 }
 
 /* --- spans --- */
@@ -199,7 +227,7 @@ static void housekeep(struct drain *d)
 	clock_follow(d);
 	procs_end(d, now);
 	procs_sweep(d->procs, now);
-	procs_refresh(d->procs);
+	pods_follow(d, now);
 }
 
 static void *drain_run(void *arg)

@@ -33,6 +33,7 @@ struct kube {
 	struct kube_objects *objects; /* NULL: there is no API for us */
 	struct kube_follower *pods, *services;
 	uint64_t generation; /* of the objects that all descriptions know */
+	bool has_forgotten;  /* since then, a container that may be there still */
 };
 
 static struct str text_dup(struct known *kn, const char *text)
@@ -98,6 +99,7 @@ static void known_sweep(struct kube *k)
 		}
 		*at = kn->next;
 		k->cnt--;
+		k->has_forgotten |= !kn->is_old;
 		known_free(kn);
 	}
 }
@@ -180,11 +182,12 @@ static bool has_changed(struct kube *k, const struct known *kn)
 bool kube_refresh(struct kube *k)
 {
 	uint64_t now = k->objects ? kube_objects_generation(k->objects) : 0;
-	bool any = false;
+	bool any = k->has_forgotten;
 
 	if (now == k->generation)
 		return false;
 	k->generation = now;
+	k->has_forgotten = false;
 	for (struct known *kn = k->all; kn; kn = kn->next) {
 		if (kn->is_old || !has_changed(k, kn))
 			continue;

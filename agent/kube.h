@@ -36,7 +36,8 @@ void kube_wait(const struct kube *k, unsigned ms);
 /* The container of a process with this /proc/<pid>/cgroup; NULL: it runs in none. Held until
  * kube_put. */
 const struct kube_where *kube_get(struct kube *k, struct str cgroup);
-/* Has the API said something since the last call? Then descriptions may be old from now on. */
+/* Has the API said something since the last call, of a container that was asked for? Then descriptions
+ * may be old from now on. */
 bool kube_refresh(struct kube *k);
 /* A newer description of the same container is to be had by kube_get. */
 bool kube_is_old(const struct kube_where *w);

@@ -352,6 +352,7 @@ static void draft_inherit(struct draft *d, const struct entry *parent)
 	d->pi.is_python = parent->pi.is_python;
 	d->pi.is_login |= parent->pi.is_login;
 	d->pi.ppid = parent->pi.pid;
+	d->pi.port = parent->pi.port;
 	d->pi.where = kube_hold(parent->pi.where);
 	d->has_instance_id = parent->has_instance_id;
 	for (uint32_t i = 0; i < parent->pi.res.attrs.cnt; i++) {
@@ -494,7 +495,7 @@ void procs_sweep(struct procs *p, uint64_t now_mono_ns)
 }
 
 /* The new entry stands before the old one, which spans may still point at. */
-static void entry_renew(struct procs *p, struct entry *old, struct entry **bucket)
+static struct entry *entry_renew(struct procs *p, struct entry *old, struct entry **bucket)
 {
 	struct draft d = {.pi = {.key = old->pi.key, .pid = old->pi.pid,
 				 .start_ns = old->pi.start_ns}};
@@ -504,23 +505,26 @@ static void entry_renew(struct procs *p, struct entry *old, struct entry **bucke
 	e = describe(p, &d, NULL);
 	arena_fini(&d.a);
 	e->pi.flags = old->pi.flags;
+	e->pi.port = old->pi.port;
 	e->pi.is_noted = old->pi.is_noted;
 	e->next = *bucket;
 	*bucket = e;
 	old->is_superseded = true;
 	entry_end(p, old);
+	return e;
 }
 
-void procs_refresh(struct procs *p)
+bool procs_refresh(struct procs *p, procs_renewed_fn *fn, void *arg)
 {
 	if (!kube_refresh(p->kube))
-		return;
+		return false;
 	for (size_t i = 0; i < BUCKETS; i++)
 		for (struct entry *e = p->buckets[i], *next; e; e = next) {
 			next = e->next;
 			if (!e->ended_ns && kube_is_old(e->pi.where))
-				entry_renew(p, e, &p->buckets[i]);
+				fn(arg, &entry_renew(p, e, &p->buckets[i])->pi);
 		}
+	return true;
 }
 
 struct kube *procs_kube(struct procs *p)

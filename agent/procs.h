@@ -24,6 +24,7 @@ struct proc_info {
 	bool is_login;  /* pid 1, or a login session: never tracked */
 	bool is_self;
 	uint32_t flags; /* enum proc_flags, as discover.c last told the kernel half */
+	uint16_t port;  /* that discover.c selected it by, or its parent; 0: none */
 	bool is_noted;  /* discover.c has a note on it in /status */
 	const struct kube_where *where; /* NULL: in no pod; as long as the entry */
 	struct resource res; /* what every span of this process carries */
@@ -47,8 +48,11 @@ void procs_changed(struct procs *p, uint32_t key);
 /* It ended; its entry goes at a sweep 10 s later, since spans may still be in the ring. */
 void procs_ended(struct procs *p, uint32_t key);
 void procs_sweep(struct procs *p, uint64_t now_mono_ns);
-/* Describes anew the processes of pods of which the API has said more; what discover.c decided stays. */
-void procs_refresh(struct procs *p);
+/* Describes anew the processes of pods of which the API has said more, and tells of each; what
+ * discover.c decided of it stays. Is there any news, if only of containers whose processes are not
+ * known any more? */
+typedef void procs_renewed_fn(void *arg, struct proc_info *pi);
+bool procs_refresh(struct procs *p, procs_renewed_fn *fn, void *arg);
 struct kube *procs_kube(struct procs *p);
 
 #endif

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the live tests share: the output (one line a test), one stack for all, collectors.
+"""What the live tests share: one stack for all, collectors.
 
 A collector is fresh (own store) for each module unless a test starts its own. All of them trace the
 stack's three ports only, so that whatever else runs on the machine cannot change a result.
@@ -15,47 +15,13 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 
 from collector import Collector  # noqa: E402
+import lines  # noqa: E402
 from stack import Stack  # noqa: E402
-
-
-class Lines:
-    """Instead of pytest's own reporter: a line per test, the reasons of failures, the sums."""
-
-    def __init__(self):
-        self.cnt = {"passed": 0, "failed": 0, "skipped": 0}
-
-    @staticmethod
-    def name(nodeid):
-        return nodeid.replace("test_", "").replace(".py::", ": ").replace("_", " ")
-
-    def line(self, outcome, report):
-        self.cnt[outcome] += 1
-        why = f": {report.longrepr[2]}" if outcome == "skipped" else ""
-        print(f"{outcome:7} live {self.name(report.nodeid)} ({report.duration:.1f} s){why}",
-              flush=True)
-        if outcome == "failed":
-            print(report.longreprtext, flush=True)
-
-    def pytest_runtest_logreport(self, report):
-        if report.when == "call" or not report.passed:
-            self.line(report.outcome, report)
-
-    def pytest_collectreport(self, report):
-        if report.failed:
-            self.cnt["failed"] += 1
-            print(f"failed  live {report.nodeid}: cannot be read", flush=True)
-            print(report.longreprtext, flush=True)
-
-    def pytest_sessionfinish(self):
-        skipped = f", {self.cnt['skipped']} skipped" if self.cnt["skipped"] else ""
-        print(f"{self.cnt['passed']} passed, {self.cnt['failed']} failed{skipped}", flush=True)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
-    config.option.tbstyle = "short"
-    config.pluginmanager.unregister(config.pluginmanager.get_plugin("terminalreporter"))
-    config.pluginmanager.register(Lines(), "lines")
+    lines.register(config, "live")
 
 
 @pytest.fixture(scope="session")

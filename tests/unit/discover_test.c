@@ -231,6 +231,59 @@ static void test_namespace(void **state)
 	assert_int_equal(told_cnt, 0);
 }
 
+/* The pod changes: what it was selected by no longer holds, for its children neither; then it does
+ * again, and the kernel half names them once more. */
+static void test_pod_changes(void **state)
+{
+	struct selector s = {.globs = {[SELECT_k8s_namespace] = strdup("app")}};
+	struct rec_proc rp = event(PROC_LISTEN, 228), fork = event(PROC_FORK, 229);
+	const struct kube_where *was[2];
+	struct kube_where now;
+	struct proc_info *pi[2];
+
+	(void)state;
+	s.open_ports.at[s.open_ports.cnt++] = (struct port_range){80, 80};
+	conf.instrument = (struct selectors){malloc(sizeof(s)), 1};
+	conf.instrument.at[0] = s;
+	begin();
+	make_pod(228, '0', "app");
+	rp.port = 80;
+	send_event(rp);
+	assert_told(228, PROC_TRACKED);
+	fork.parent_key = 228;
+	fork.tracked = 1;
+	send_event(fork);
+	told_cnt = 0;
+	for (uint32_t i = 0; i < 2; i++) {
+		pi[i] = procs_find(procs, 228 + i, 0);
+		assert_int_equal(pi[i]->flags, PROC_TRACKED);
+		discover_renewed(disc, pi[i]);
+		assert_int_equal(told_cnt, 0);
+		was[i] = pi[i]->where;
+		now = *was[i];
+	}
+	now.pod_namespace = STR("other");
+	for (uint32_t i = 0; i < 2; i++) {
+		told_cnt = 0;
+		pi[i]->where = &now;
+		discover_renewed(disc, pi[i]);
+		assert_told(228 + i, 0);
+		assert_note(i ? "229" : "228", "");
+		discover_renewed(disc, pi[i]);
+		assert_int_equal(told_cnt, 1);
+		pi[i]->where = was[i];
+	}
+	fork.head.key = 230; /* before the kernel half heard of it */
+	send_event(fork);
+	assert_int_equal(told[0].flags, 0);
+	rp.what = PROC_FOUND;
+	send_event(rp);
+	assert_told(228, PROC_TRACKED);
+	send_event(event(PROC_FOUND, 229)); /* listens on nothing, but its parent does */
+	assert_told(229, PROC_TRACKED);
+	assert_int_equal(pi[1]->port, 80);
+}
+
 /* Without selectors everything that listens, but for what runs the cluster. */
 static void test_cluster_is_left_out(void **state)
 {
@@ -519,6 +572,7 @@ int main(void)
 		TEST(test_exe_and_name),      TEST(test_never),
 		TEST(test_kernel_was_first),  TEST(test_go_is_told),
 		TEST(test_exec_decides_anew), TEST(test_undecided), TEST(test_namespace),
+		TEST(test_pod_changes),
 		TEST(test_cluster_is_left_out), TEST(test_listens_after_exec),
 		TEST(test_same_program_again),
 		TEST(test_found_children),    TEST(test_exit_clears),
