@@ -3,6 +3,7 @@
  * this kernel lets us load and attach, and says in `wirespan status` which and why. Features are
  * tried, versions are never looked at. The invariant: after a failure nothing is left attached. */
 #include "agent/load.h"
+#include "agent/cgroup_link.h"
 #include "agent/discover.h"
 #include "agent/function_link.h"
 
@@ -161,6 +162,7 @@ static void set_selection(struct wirespan_bpf *skel, const struct config *c)
 	skel->rodata->track_listeners = discover_all_listeners(c);
 	skel->rodata->track_programs = discover_by_program(c);
 	skel->rodata->ignore_paths = c->ignore_path_cnt > 0;
+	skel->rodata->tcp_option_on = c->tcp_option;
 	skel->rodata->sample_below = c->sample_below;
 	skel->rodata->slow_ns = c->slow_ns;
 }
@@ -213,6 +215,7 @@ static int open_object(struct loader *l, const struct config *c)
 	for (int i = 0; i < PROVIDER_CNT; i++)
 		if (l->chosen[i])
 			prepare_provider(l, &PROVIDERS[i]);
+	bpf_program__set_autoload(l->skel->progs.tcp_option, c->tcp_option);
 	return set_constants(l->skel, c);
 }
 
@@ -222,9 +225,11 @@ static void close_object(struct loader *l)
 	l->skel = NULL;
 }
 
-static bool is_iterator(const struct bpf_program *p)
+/* Iterators, and what hangs on a cgroup. */
+static bool is_attached_apart(const struct bpf_program *p)
 {
-	return !strncmp(bpf_program__section_name(p), "iter/", 5);
+	return !strncmp(bpf_program__section_name(p), "iter/", 5) ||
+	       bpf_program__type(p) == BPF_PROG_TYPE_SOCK_OPS;
 }
 
 /* The provider that owns the program, or -1: a program that has no alternative. */
@@ -256,7 +261,7 @@ static bool is_late(const struct bpf_program *p)
 	return at >= 0 && PROVIDERS[at].need >= UNIX;
 }
 
-/* Attaches everything but the iterators and what is late. *ret_failed: the program that would not. */
+/* Attaches everything but what is attached apart, or late. *ret_failed: the program that would not. */
 static int attach_all(struct loader *l, const struct bpf_program **ret_failed)
 {
 	struct bpf_program *p;
@@ -265,7 +270,7 @@ static int attach_all(struct loader *l, const struct bpf_program **ret_failed)
 	{
 		int err;
 
-		if (!bpf_program__autoload(p) || is_iterator(p) || is_late(p))
+		if (!bpf_program__autoload(p) || is_attached_apart(p) || is_late(p))
 			continue;
 		err = attach_one(l, p);
 		if (err) {
@@ -424,6 +429,8 @@ int loader_open(struct loader **ret, const struct config *c, struct strbuf *why)
 		err = choose_providers(l, why);
 		err = err ?: try_providers(l, c, why);
 	} while (err == -EAGAIN);
+	if (!err && c->tcp_option)
+		err = cgroup_link_open(&l->skel->links.tcp_option, l->skel->progs.tcp_option, why);
 	if (err) {
 		close_object(l);
 		free(l);

@@ -25,6 +25,7 @@ static const struct need {
 	{"CAP_PERFMON", CAP_PERFMON, CAP_SYS_ADMIN},
 	{"CAP_SYS_PTRACE", CAP_SYS_PTRACE, CAP_SYS_PTRACE},
 	{"CAP_DAC_READ_SEARCH", CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE},
+	{"CAP_NET_ADMIN", CAP_NET_ADMIN, CAP_NET_ADMIN}, /* the last: only for some settings */
 };
 
 static const uint64_t masks[] = {
@@ -68,13 +69,13 @@ static int caps_set(const struct caps *c)
 }
 
 /* "A", "A and B", "A, B and C" */
-static unsigned list_missing(uint64_t have, struct strbuf *out)
+static unsigned list_missing(uint64_t have, size_t cnt, struct strbuf *out)
 {
 	unsigned missing = 0, said = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(needs); i++)
+	for (size_t i = 0; i < cnt; i++)
 		missing += !(have & (BIT(needs[i].cap) | BIT(needs[i].or_cap)));
-	for (size_t i = 0; i < ARRAY_SIZE(needs); i++) {
+	for (size_t i = 0; i < cnt; i++) {
 		if (have & (BIT(needs[i].cap) | BIT(needs[i].or_cap)))
 			continue;
 		if (said++)
@@ -84,7 +85,7 @@ static unsigned list_missing(uint64_t have, struct strbuf *out)
 	return missing;
 }
 
-int privileges_check(struct strbuf *why)
+int privileges_check(bool net_admin, struct strbuf *why)
 {
 	struct caps have = {0};
 	struct strbuf names;
@@ -96,7 +97,7 @@ int privileges_check(struct strbuf *why)
 		return err;
 	}
 	strbuf_init(&names);
-	if (list_missing(have.effective, &names)) {
+	if (list_missing(have.effective, ARRAY_SIZE(needs) - !net_admin, &names)) {
 		strbuf_printf(
 			why,
 			"to see what processes exchange, Wirespan needs %s, which this process "

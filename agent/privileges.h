@@ -13,8 +13,9 @@ enum privileges {
 	PRIVILEGES_READ_PROC, /* these, and other users' processes under /proc */
 };
 
-/* -EPERM: why names what is missing, in a sentence. */
-int privileges_check(struct strbuf *why);
+/* net_admin: what is switched on needs CAP_NET_ADMIN too. -EPERM: why names what is missing, in a
+ * sentence. */
+int privileges_check(bool net_admin, struct strbuf *why);
 /* Gives up all but `keep`, for good, in this thread and all that it makes later, programs included.
  * 0, or -errno with a sentence. */
 int privileges_drop(enum privileges keep, struct strbuf *why);

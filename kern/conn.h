@@ -174,6 +174,22 @@ struct conn {
 _Static_assert(sizeof(struct conn) <= 936, "with its header it must fit in 1 KiB: 10,000 connections");
 _Static_assert(sizeof(struct pgsql_queue) <= TEXT_MAX, "it shares the place of the text");
 
+/* The context of a request between two nodes, by its first byte's sequence number; see tcp_option.h. */
+struct request_link {
+	__u64 trace[2], span; /* the client's span; 0: none */
+	__u32 pos;
+	__u8 quiet;   /* the client keeps no span of it, unless it fails or is slow */
+	__u8 written; /* into a segment, at least once */
+	__u16 pad;
+};
+
+enum { ARRIVED_MAX = 4 }; /* requests on their way or not read yet; a power of two */
+
+struct arrived_links {
+	struct request_link at[ARRIVED_MAX];
+	__u32 next, pad;
+};
+
 /* What tells a connection's initial sequence numbers. */
 struct counters {
 	__u64 acked, received;
@@ -198,6 +214,8 @@ struct scratch {
 	struct window w;
 	struct counters counters[2];
 	struct ctx ctx;    /* a goroutine's */
+	struct request_link leaving;  /* with TCP options: the request that is being sent … */
+	struct arrived_links arrived; /* … and those that came */
 	struct slot fresh; /* what a new entry of the spill map is copied from */
 	struct rec_span span;
 	struct rec_stmt stmt;

@@ -204,6 +204,44 @@ static __noinline int link_take(struct conn *c, struct exchange *x)
 	return 1;
 }
 
+/* --- other nodes --- */
+
+/* The request goes out with its first segment, if that can carry it. */
+static __always_inline void option_publish(struct conn *c, struct scratch *s, const struct exchange *x)
+{
+	struct request_link *l = &s->leaving;
+
+	if (!tcp_option_on || c->flags & CONN_UNIX)
+		return;
+	l->trace[0] = x->trace[0];
+	l->trace[1] = x->trace[1];
+	l->span = x->span;
+	l->pos = x->pos;
+	l->quiet = !!(x->flags & EX_QUIET);
+	l->written = 0;
+}
+
+static __always_inline int option_take(const struct scratch *s, struct exchange *x)
+{
+	__u32 i;
+
+	if (!tcp_option_on)
+		return 0;
+	for (i = 0; i < ARRIVED_MAX; i++) {
+		const struct request_link *l = &s->arrived.at[i];
+
+		if (!l->span || l->pos != x->pos)
+			continue;
+		x->flags |= l->quiet ? EX_UNSAMPLED : 0;
+		x->trace[0] = l->trace[0];
+		x->trace[1] = l->trace[1];
+		x->parent = l->span;
+		x->how = PARENT_TCP_OPTION;
+		return 1;
+	}
+	return 0;
+}
+
 /* --- the parent rule --- */
 
 static __always_inline void parent_is_header(struct exchange *x, const struct http1 *m)
@@ -251,7 +289,7 @@ static __always_inline int link_take_again(struct conn *c, struct scratch *s, st
 static __always_inline void server_parent(struct conn *c, struct scratch *s, struct exchange *x,
 					  const struct http1 *m)
 {
-	if (link_take(c, x) || link_take_again(c, s, x))
+	if (link_take(c, x) || link_take_again(c, s, x) || option_take(s, x))
 		return;
 	if (m && (m->flags & H1_HAS_PARENT))
 		parent_is_header(x, m);
@@ -481,6 +519,7 @@ VERIFIED_ALONE int exchange_open(struct conn *c, struct scratch *s, struct excha
 		loops_notice(s);
 		client_parent(c, s, x, m);
 		link_publish(c, x);
+		option_publish(c, s, x);
 		if (x->flags & EX_LOCAL && loads_count(s))
 			load_add(x, load_name(s, load_dest(s)));
 	}

@@ -74,7 +74,7 @@ static __always_inline __u16 span_flags(const struct exchange *x, __u32 flags)
 		flags |= SPAN_AGENT_FIRST;
 	if (x->flags & EX_ROWS)
 		flags |= SPAN_ROWS;
-	if (x->how == PARENT_HEADER)
+	if (x->how == PARENT_HEADER || x->how == PARENT_TCP_OPTION)
 		flags |= SPAN_PARENT_REMOTE;
 	if (x->stmt)
 		flags |= SPAN_STMT;

@@ -95,6 +95,22 @@ struct {
 	__type(value, struct conn);
 } conns SEC(".maps");
 
+/* With propagation by TCP option: the request that a client sent last, and those that came to a server.
+ * Freed with the socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct request_link);
+} leaving SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct arrived_links);
+} arrived SEC(".maps");
+
 /* What a thread works for. Freed with the task. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -274,6 +290,7 @@ const volatile __u8 track_programs;  /* a process may be selected by its program
 const volatile __u64 track_ports[1024]; /* bitmap of ports whose listeners are tracked at once */
 const volatile __u64 candidate_ports[1024]; /* … when they are candidates */
 const volatile __u64 ignore_ports[1024]; /* bitmap of ports whose connections are not looked at */
+const volatile __u8 tcp_option_on;      /* contexts go to other nodes and come from them */
 const volatile __u8 ignore_paths;       /* the map `ignored` has entries */
 const volatile __u64 sample_below;      /* a new trace is kept when its id is; ~0: every one */
 const volatile __u64 slow_ns;           /* exchanges that take so long are always kept */

@@ -44,7 +44,8 @@ enum protocol {
 	X(SCRATCH_BUSY, scratch_busy, "events for which no scratch slot was free")                 \
 	X(FAULT, fault, "user memory that could not be read")                                      \
 	X(IDENTITY, identity, "connections whose sequence numbers never held still")               \
-	X(CONCURRENT, concurrent, "reads of one socket by two threads at the same moment")
+	X(CONCURRENT, concurrent, "reads of one socket by two threads at the same moment")         \
+	X(TCP_OPTION, tcp_option, "requests whose context did not fit into a segment to the other node")
 
 enum lost {
 #define X(id, name, help) LOST_##id,

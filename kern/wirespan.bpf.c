@@ -181,6 +181,35 @@ enum send_how {
 	SEND_PAGE, /* whole pages are sent, and nobody says what is in them */
 };
 
+/* The socket's storage is reached from the hook alone: what is in it comes and goes by way of scratch. */
+static __always_inline void options_leave(struct event *e)
+{
+	struct request_link *l, *now = &e->s->leaving;
+
+	if (!tcp_option_on || !now->span)
+		return;
+	l = bpf_sk_storage_get(&leaving, e->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!l)
+		return lost(LOST_STORAGE_FULL);
+	if (l->span && !l->written)
+		lost(LOST_TCP_OPTION);
+	*l = *now;
+	now->span = 0;
+}
+
+static __always_inline void options_arrive(struct event *e)
+{
+	struct arrived_links *a;
+
+	if (!tcp_option_on)
+		return;
+	a = e->c->role == ROLE_CLIENT ? NULL : bpf_sk_storage_get(&arrived, e->sk, 0, 0);
+	if (a)
+		e->s->arrived = *a;
+	else
+		__builtin_memset(&e->s->arrived, 0, sizeof(e->s->arrived));
+}
+
 /* how is a constant: each program has in it only what it needs. size: of SEND_PAGE. */
 static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg, __u32 size,
 				       enum send_how how, struct caller *by)
@@ -202,6 +231,7 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 		e.s->len = size;
 		feed_unseen(&e, tp->write_seq);
 	}
+	options_leave(&e);
 	event_end(&e);
 }
 
@@ -308,6 +338,7 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 	}
 	if (!event_begin(&e, by->p, by->key, preemptible)) {
 		conn_remember(c, by);
+		options_arrive(&e);
 		conn_read(&e, tp, n, flags);
 		event_end(&e);
 	}
@@ -561,4 +592,7 @@ int BPF_PROG(sock_destroyed, struct sock *sk)
 }
 
 #include "kern/handover.h"
+#ifdef __bpf__ /* not on the host, which has no segments: tests/live/test_nodes.py */
+#include "kern/tcp_option.h"
+#endif
 #include "kern/track.h"

@@ -57,7 +57,7 @@ static int drop_all(void)
 
 	strbuf_init(&why);
 	return privileges_drop(PRIVILEGES_NONE, &why) == 0 && caps_are(0) && why.len == 0 &&
-	       privileges_check(&why) == -EPERM &&
+	       privileges_check(false, &why) == -EPERM &&
 	       strstr(why.p, "CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE "
 			     "and CAP_DAC_READ_SEARCH");
 }
@@ -73,7 +73,7 @@ static int drop_some(void)
 		return 0;
 	if (geteuid() == 0 && status_hex("CapEff:") == 0)
 		return 0;
-	return privileges_check(&why) == -EPERM &&
+	return privileges_check(false, &why) == -EPERM &&
 	       strstr(why.p, "needs CAP_BPF and CAP_PERFMON, which");
 }
 

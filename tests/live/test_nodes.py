@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Traces that go on from one node to another: two collectors with two stores, in two network namespaces.
+
+What the client's node says of a request and what the server's node says of it must be one trace, the
+server's span under the client's. That both programs got what they asked for is the client's word.
+"""
+
+import os
+
+import pytest
+import wait
+
+from collector import Collector
+from nodes import ADDRESS, SERVER, SERVICE, Node, Wire, ask, spans_of
+from peers import PREFIX
+
+ON = ("--propagation-tcp-option", "on")
+LARGE = 20000  # bytes of a body that goes with the head
+
+
+@pytest.fixture(scope="module")
+def wire():
+    with Wire() as w:
+        yield w
+
+
+def node(folder, name, *args):
+    return Collector(os.path.join(folder, name), "--name", f"{PREFIX}{name}*", *args)
+
+
+@pytest.fixture(scope="module")
+def nodes(module_folder):
+    with node(module_folder, "na", *ON) as a, node(module_folder, "nb", *ON) as b:
+        yield a, b
+
+
+def served(wire, collector, service, address):
+    return Node(wire, 1, collector, service, SERVER, address)
+
+
+def asked(name):
+    """On one connection, on new ones, and with bodies that fill segments."""
+    return ([(f"/{name}/k{n}", 0, False) for n in range(100)] +
+            [(f"/{name}/n{n}", 0, True) for n in range(50)] +
+            [(f"/{name}/l{n}", LARGE, n % 10 == 0) for n in range(50)])
+
+
+def assert_joined(clients, servers, requests, how="tcp_option"):
+    for path, _, _ in requests:
+        c, s = clients[path], servers[path]
+        assert (s.trace_id, s.parent, s.attrs["wirespan.parent"]) == (c.trace_id, c.id, how), path
+
+
+@pytest.mark.parametrize("family", ["4", "6"])
+def test_joined(wire, nodes, family):
+    a, b = nodes
+    address, name = ADDRESS[family][1], "joined" + family
+    requests = asked(name)
+    with served(wire, b, f"nb-{name}", address):
+        wait.until("the server", lambda: wire.answers(address), 15)
+        ask(wire, a, f"na-{name}", requests, address)
+        assert_joined(spans_of(a.tempo(), f"na-{name}", len(requests)),
+                      spans_of(b.tempo(), f"nb-{name}", len(requests)), requests)
+    assert a.tempo().losses() == {} and b.tempo().losses() == {}
+
+
+def test_packets_lost(wire, nodes):
+    """Every tenth packet is dropped: retransmissions carry the option again."""
+    a, b = nodes
+    address, requests = ADDRESS["4"][1], asked("lossy")
+    drop = "chain in { type filter hook input priority 0; numgen inc mod 10 0 drop; };"
+    with served(wire, b, "nb-lossy", address):
+        wait.until("the server", lambda: wire.answers(address), 15)
+        with wire.ruled(1, drop):
+            ask(wire, a, "na-lossy", requests, address)
+        assert_joined(spans_of(a.tempo(), "na-lossy", len(requests)),
+                      spans_of(b.tempo(), "nb-lossy", len(requests)), requests)
+
+
+def test_addresses_rewritten(wire, folder):
+    """As kube-proxy does it: a Service's address becomes a pod's, the client's another. Of one node, so the
+    ends meet by the connection's sequence numbers."""
+    address, requests = ADDRESS["4"][1], asked("nat")
+    rules = ("chain out { type nat hook output priority -100; "
+             f"ip daddr {SERVICE} dnat ip to {address}; }};"
+             "chain post { type nat hook postrouting priority 100; "
+             f"ip daddr {address} meta l4proto tcp snat ip to {ADDRESS['4'][0]}:10000-20000; }};")
+    with node(folder, "nf") as c, served(wire, c, "nf-server", address), wire.ruled(0, rules):
+        wait.until("the server", lambda: wire.answers(SERVICE), 15)
+        ask(wire, c, "nf-client", requests, SERVICE)
+        clients = spans_of(c.tempo(), "nf-client", len(requests))
+        assert {s.attrs["server.address"] for s in clients.values()} == {SERVICE}
+        assert_joined(clients, spans_of(c.tempo(), "nf-server", len(requests)), requests, "peer")
+        assert c.tempo().losses() == {}
+
+
+def test_other_node_does_not_know(wire, folder):
+    """A host without Wirespan answers as always."""
+    address = ADDRESS["4"][1]
+    with node(folder, "nc", *ON) as a, served(wire, None, "plain", address):
+        wait.until("the server", lambda: wire.answers(address), 15)
+        ask(wire, a, "nc-plain", asked("plain"), address)
+        assert a.tempo().losses() == {}
+
+
+def test_off(wire, folder):
+    """As long as nobody switches it on, a node's traces are its own."""
+    address, requests = ADDRESS["4"][1], asked("off")
+    with node(folder, "nd") as a, node(folder, "ne") as b, served(wire, b, "ne-off", address):
+        wait.until("the server", lambda: wire.answers(address), 15)
+        ask(wire, a, "nd-off", requests, address)
+        servers = spans_of(b.tempo(), "ne-off", len(requests))
+        assert {s.attrs["wirespan.parent"] for s in servers.values()} == {"none"}
