@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gobin_test.c - ELF files made here, byte for byte: with a section table, without, of old Go, cut
- * everywhere, and with each header byte turned hostile. */
+ * everywhere, and with each header byte turned hostile; and their tables of functions. */
 #include "agent/gobin.h"
 
 #include <elf.h>
@@ -127,9 +127,100 @@ static void test_hostile_headers(void **state)
 		}
 }
 
+/* --- functions --- */
+
+enum { TABLE_AT = 640, TABLE_LEN = 256, TABLE_FILE = TABLE_AT + TABLE_LEN, TEXT_AT = 0x401000 };
+
+struct table {
+	_Alignas(8) unsigned char b[TABLE_FILE];
+};
+
+/* runtime.newproc1 at the text's beginning + 0x40, main.main at + 0x80; the text is mapped from the file's
+ * beginning on. */
+static struct table table_new(uint32_t version, uint64_t text)
+{
+	static const char names[] = "runtime.newproc1\0main.main";
+	const uint64_t words[] = {2, 0, text, 80, 0, 0, 0, 128};
+	const uint32_t funcs[] = {0x40, 24, 0x80, 40, 0xc0, 0, 0x40, 0, 0, 0, 0x80, 17};
+	struct image im = image_new(2);
+	struct table t = {.b = {0}};
+	Elf64_Shdr *sh = (Elf64_Shdr *)(t.b + SECTIONS_AT);
+	Elf64_Phdr *ph = (Elf64_Phdr *)(t.b + sizeof(Elf64_Ehdr));
+	unsigned char *p = t.b + TABLE_AT;
+
+	memcpy(t.b, im.b, sizeof(im.b));
+	*ph = (Elf64_Phdr){.p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_vaddr = TEXT_AT, .p_filesz = 0x1000};
+	memcpy(t.b + NAMES_AT, "\0.gopclntab\0.text\0.names", 25);
+	sh[1] = (Elf64_Shdr){.sh_name = 1, .sh_type = SHT_PROGBITS, .sh_offset = TABLE_AT, .sh_size = TABLE_LEN};
+	sh[2] = (Elf64_Shdr){.sh_name = 12, .sh_type = SHT_PROGBITS, .sh_addr = TEXT_AT, .sh_offset = NAMES_AT,
+			     .sh_size = 32};
+	memcpy(p, &version, sizeof(version));
+	p[6] = 1;
+	p[7] = 8;
+	memcpy(p + 8, words, sizeof(words));
+	memcpy(p + 80, names, sizeof(names));
+	memcpy(p + 128, funcs, sizeof(funcs));
+	return t;
+}
+
+static unsigned functions_of(const void *p, size_t len, uint64_t ret[2])
+{
+	static const char *const names[] = {"runtime.newproc1", "main.other"};
+	FILE *f = tmpfile();
+	unsigned found;
+
+	assert_non_null(f);
+	assert_int_equal(fwrite(p, 1, len, f), len);
+	fflush(f);
+	found = gobin_functions(fileno(f), names, 2, ret);
+	fclose(f);
+	return found;
+}
+
+static void test_functions(void **state)
+{
+	const struct { uint32_t version; uint64_t text; } good[] = {
+		{0xfffffff0, TEXT_AT}, {0xfffffff1, TEXT_AT}, {0xfffffff1, 0},
+	};
+	uint64_t at[2];
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct table t = table_new(good[i].version, good[i].text);
+
+		assert_int_equal(functions_of(&t, sizeof(t), at), 1);
+		assert_int_equal(at[0], 0x40);
+		assert_int_equal(at[1], 0);
+	}
+	struct table old = table_new(0xfffffffa, TEXT_AT);
+
+	assert_int_equal(functions_of(&old, sizeof(old), at), 0);
+}
+
+static void test_functions_hostile(void **state)
+{
+	static const unsigned char bytes[] = {0x00, 0x7f, 0xff};
+	uint64_t at[2];
+
+	(void)state;
+	for (size_t len = 0; len < TABLE_FILE; len++) {
+		struct table t = table_new(0xfffffff1, TEXT_AT);
+
+		functions_of(&t, len, at);
+	}
+	for (size_t i = 0; i < TABLE_FILE; i++)
+		for (size_t k = 0; k < sizeof(bytes); k++) {
+			struct table t = table_new(0xfffffff1, TEXT_AT);
+
+			t.b[i] = bytes[k];
+			functions_of(&t, sizeof(t), at);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_functions),	cmocka_unit_test(test_functions_hostile),
 		cmocka_unit_test(test_sections),	cmocka_unit_test(test_stripped),
 		cmocka_unit_test(test_not_go),		cmocka_unit_test(test_truncations),
 		cmocka_unit_test(test_hostile_headers),
