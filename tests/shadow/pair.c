@@ -69,7 +69,7 @@ void pair_boot(void)
 	memset(undecoded_cnt, 0, sizeof(undecoded_cnt));
 	memset(conn_cnt, 0, sizeof(conn_cnt));
 	places_given = links_spilled = procs_gen = 0;
-	opened = unix_on = unix_seen = ring_tight = 0;
+	opened = unix_on = unix_seen = ring_tight = loops_on = loops_seen = 0;
 	dropped_cnt = 0;
 	defaults_set();
 	shadow_task = &idle.task;
@@ -80,6 +80,48 @@ void party_thread(struct party *who, const struct party *process, int tid)
 	*who = *process;
 	who->task.pid = tid;
 	who->task.group_leader = process->task.group_leader;
+}
+
+void party_thread_made(struct party *who, const struct party *process, int tid)
+{
+	party_thread(who, process, tid);
+	shadow_task = (struct task_struct *)&process->task;
+	thread_begins(&who->task);
+	shadow_task = &idle.task;
+}
+
+static void call_returns(struct party *who, __u64 nr, __u64 arg4)
+{
+	struct pt_regs r = who->task.regs;
+
+	r.orig_ax = nr;
+	r.r10 = arg4;
+	shadow_task = &who->task;
+	call_done(NULL, &r, 1);
+	shadow_task = &idle.task;
+}
+
+void party_turn(struct party *who, int wait_ms)
+{
+	loops_on = 1;
+	call_returns(who, NR_EPOLL_WAIT, (__u64)wait_ms);
+}
+
+void party_reads(struct party *who)
+{
+	call_returns(who, NR_READ, 0);
+}
+
+void party_goes(struct party *who, __u64 goroutine)
+{
+	const __u64 gobuf[] = {0, 0, goroutine};
+	struct pt_regs r = {.bx = who->task.regs.r14};
+
+	shadow_task = &who->task;
+	go_starts(&r);
+	r.ax = (__u64)gobuf;
+	go_started(&r);
+	shadow_task = &idle.task;
 }
 
 void party_init(struct party *who, int pid, __u32 flags)

@@ -68,6 +68,14 @@ void pair_boot(void);
 void party_init(struct party *who, int pid, __u32 flags);
 /* As if it returned from epoll_wait on another thread of the same process. */
 void party_thread(struct party *who, const struct party *process, int tid);
+/* The same, but the thread that is now `who`'s makes it for its own work. */
+void party_thread_made(struct party *who, const struct party *process, int tid);
+/* It returns from epoll_wait with an event, and would have waited so long; -1: for ever. */
+void party_turn(struct party *who, int wait_ms);
+/* read() of something that is no socket. */
+void party_reads(struct party *who);
+/* Its goroutine makes another one. */
+void party_goes(struct party *who, __u64 goroutine);
 
 /* A connection; a party that is NULL is not traced (yet). */
 void pair_open(struct pair *p, struct party *client, struct party *server);

@@ -219,6 +219,122 @@ static void threads(void **state)
 	pair_close(&f->back2, CLIENT);
 }
 
+/* A loop that would have waited for ever has no timer; one whose timer may be due works for nobody, and so
+ * does what follows a read of something else. */
+static void loop_timers(void **state)
+{
+	struct fixture *f = *state;
+	struct rec_span one;
+
+	text(&f->back, CLIENT, GET("/first")); /* of a connection that is older than the loop's turn */
+	answer(&f->back);
+	party_turn(&f->proxy, -1);
+	text(&f->front, CLIENT, GET("/1"));
+	text(&f->back, CLIENT, GET("/1a"));
+	answer(&f->back);
+	party_turn(&f->proxy, 1);
+	text(&f->front2, CLIENT, GET("/2"));
+	text(&f->back, CLIENT, GET("/timer"));
+	answer(&f->back);
+	answer(&f->front2);
+	party_turn(&f->proxy, -1);
+	text(&f->front2, CLIENT, GET("/3"));
+	party_reads(&f->proxy); /* the socket's own … */
+	party_reads(&f->proxy); /* … and another */
+	text(&f->back, CLIENT, GET("/woken"));
+	answer(&f->back);
+	answer(&f->front2);
+	answer(&f->front);
+	one = *span_of(f, &f->proxy, ROLE_SERVER, "/1");
+	assert_child(span_of(f, &f->proxy, ROLE_CLIENT, "/1a"), &one, PARENT_EXECUTOR);
+	assert_root(span_of(f, &f->proxy, ROLE_CLIENT, "/timer"));
+	assert_root(span_of(f, &f->proxy, ROLE_CLIENT, "/woken"));
+}
+
+/* An answer frees a connection: what goes on it next may be another request's that waited. When none can
+ * have waited, it is the same one's. */
+static void loop_pools(void **state)
+{
+	struct fixture *f = *state;
+	struct rec_span one;
+
+	text(&f->back, CLIENT, GET("/first")); /* of a connection that is older than the loop's turn */
+	answer(&f->back);
+	party_turn(&f->proxy, -1);
+	text(&f->front, CLIENT, GET("/1"));
+	text(&f->back, CLIENT, GET("/1a"));
+	answer(&f->back);
+	text(&f->back, CLIENT, GET("/1b"));
+	text(&f->front2, CLIENT, GET("/2"));
+	answer(&f->back);
+	text(&f->back, CLIENT, GET("/2a"));
+	answer(&f->back);
+	answer(&f->front2);
+	answer(&f->front);
+	one = *span_of(f, &f->proxy, ROLE_SERVER, "/1");
+	assert_child(span_of(f, &f->proxy, ROLE_CLIENT, "/1b"), &one, PARENT_EXECUTOR);
+	assert_root(span_of(f, &f->proxy, ROLE_CLIENT, "/2a"));
+}
+
+/* The first request of a connection that a loop opened for nobody is nobody's, whatever it read since. */
+static void loop_opens(void **state)
+{
+	struct fixture *f = *state;
+
+	party_turn(&f->proxy, -1);
+	pair_open(&f->back2, &f->proxy, &f->api);
+	text(&f->front, CLIENT, GET("/1"));
+	text(&f->back2, CLIENT, GET("/own"));
+	answer(&f->back2);
+	answer(&f->front);
+	assert_root(span_of(f, &f->proxy, ROLE_CLIENT, "/own"));
+	pair_close(&f->back2, CLIENT);
+}
+
+/* A thread that was made for a request: its first call is that request's, the next may be anybody's. */
+static void threads_made(void **state)
+{
+	struct fixture *f = *state;
+	struct party helper;
+	struct rec_span one;
+
+	text(&f->front, CLIENT, GET("/1"));
+	party_thread_made(&helper, &f->proxy, 201);
+	pair_trace(&f->back, CLIENT, &helper);
+	text(&f->back, CLIENT, GET("/1a"));
+	answer(&f->back);
+	text(&f->back, CLIENT, GET("/next"));
+	answer(&f->back);
+	answer(&f->front);
+	one = *span_of(f, &f->proxy, ROLE_SERVER, "/1");
+	assert_child(span_of(f, &f->proxy, ROLE_CLIENT, "/1a"), &one, PARENT_EXECUTOR);
+	assert_root(span_of(f, &f->proxy, ROLE_CLIENT, "/next"));
+}
+
+/* A goroutine works for what its maker does; one that nobody made for a request does not. */
+static void goroutines_make(void **state)
+{
+	struct fixture *f = *state;
+	struct rec_span one;
+
+	f->proxy.task.regs.r14 = 0xc000001;
+	text(&f->front, CLIENT, GET("/1"));
+	party_goes(&f->proxy, 0xc000002);
+	f->proxy.task.regs.r14 = 0xc000003;
+	party_goes(&f->proxy, 0xc000004);
+	f->proxy.task.regs.r14 = 0xc000002;
+	text(&f->back, CLIENT, GET("/1a"));
+	answer(&f->back);
+	f->proxy.task.regs.r14 = 0xc000004;
+	text(&f->back, CLIENT, GET("/other"));
+	answer(&f->back);
+	f->proxy.task.regs.r14 = 0xc000001;
+	answer(&f->front);
+	one = *span_of(f, &f->proxy, ROLE_SERVER, "/1");
+	assert_child(span_of(f, &f->proxy, ROLE_CLIENT, "/1a"), &one, PARENT_EXECUTOR);
+	assert_root(span_of(f, &f->proxy, ROLE_CLIENT, "/other"));
+}
+
 /* The same goroutine on two threads; another one on the same thread. */
 static void goroutines_move(void **state)
 {
@@ -417,6 +533,11 @@ int main(void)
 		TEST(event_loop),
 		TEST(opened_for),
 		TEST(threads),
+		TEST(loop_timers),
+		TEST(loop_pools),
+		TEST(loop_opens),
+		TEST(threads_made),
+		cmocka_unit_test_setup_teardown(goroutines_make, begin_go, end),
 		cmocka_unit_test_setup_teardown(goroutines_move, begin_go, end),
 		cmocka_unit_test_setup_teardown(goroutines_many, begin_go, end),
 		TEST(header_forwarded),
