@@ -233,6 +233,24 @@ static void ids_fill(const struct build *bd, struct span *sp)
 	sp->flags |= build_has(bd, SPAN_PARENT_REMOTE) ? FLAG_REMOTE : 0;
 }
 
+/* Work that a request left behind when it was answered. */
+static int links_fill(const struct build *bd, struct span *sp)
+{
+	struct link *l;
+
+	if (!bd->rs->left_span)
+		return 0;
+	l = arena_array(bd->arena, struct link, 1);
+	if (!l)
+		return -ENOMEM;
+	*l = (struct link){.flags = FLAG_SAMPLED};
+	memcpy(l->trace_id, bd->rs->left_trace, sizeof(l->trace_id));
+	memcpy(l->span_id, &bd->rs->left_span, sizeof(l->span_id));
+	sp->links = l;
+	sp->link_cnt = 1;
+	return 0;
+}
+
 int span_build(struct span_builder *b, struct arena *a, const struct rec_span *rs, size_t len,
 	       const struct proc_info *pi, struct span *ret)
 {
@@ -250,6 +268,7 @@ int span_build(struct span_builder *b, struct arena *a, const struct rec_span *r
 	bd.cut = build_has(&bd, SPAN_CUT);
 	protos[rs->proto]->prepare(&bd);
 	err = attrs_fill(&bd, &sp.attrs);
+	err = err ?: links_fill(&bd, &sp);
 	if (err)
 		return err;
 	ids_fill(&bd, &sp);

@@ -42,7 +42,8 @@ struct ctx {
 struct exchange {
 	__u64 start_ns, first_ns;
 	__u64 req_bytes;
-	__u64 trace[2], span, parent;
+	__u64 trace[2], span;
+	__u64 parent; /* with PARENT_NONE: what left this work behind, if conn.born is that; else 0 */
 	__u64 stmt;
 	__u64 rows;
 	__u32 serial;
@@ -168,7 +169,7 @@ struct conn {
 	struct proc proc; /* … what `procs` says of it */
 	struct dir_state dir[2];
 	struct slot front;
-	struct ctx born; /* the context in which connect() was called */
+	struct ctx born; /* the context in which connect() was called; later, what left work behind */
 };
 
 _Static_assert(sizeof(struct conn) <= 936, "with its header it must fit in 1 KiB: 10,000 connections");

@@ -453,15 +453,28 @@ static __always_inline int client_is_adopted(struct conn *c, struct scratch *s, 
 	return young && loads_count(s) ? 0 : client_by_thread(c, s, x, m);
 }
 
+/* The executor's work is over, and it still calls: the span says what it was. */
+static __always_inline void client_is_left(struct conn *c, struct scratch *s, struct exchange *x)
+{
+	struct ctx *ctx = executor_find(s);
+
+	if (!ctx || !ctx->span || context_is_open(ctx))
+		return;
+	c->born = *ctx;
+	x->parent = ctx->span;
+}
+
 static __always_inline void client_parent(struct conn *c, struct scratch *s, struct exchange *x,
 					  const struct http1 *m)
 {
 	if (client_is_adopted(c, s, x, m))
 		return;
-	if (m && (m->flags & H1_HAS_PARENT))
+	if (m && (m->flags & H1_HAS_PARENT)) {
 		parent_is_header(x, m);
-	else
-		parent_is_none(c, x);
+		return;
+	}
+	parent_is_none(c, x);
+	client_is_left(c, s, x);
 }
 
 /* Does somebody wait for what comes on this socket, while the program writes to it? */

@@ -92,7 +92,10 @@ static __always_inline void span_fill(struct rec_span *r, const struct conn *c,
 	r->trace_id[0] = x->trace[0];
 	r->trace_id[1] = x->trace[1];
 	r->span_id = x->span;
-	r->parent_id = x->parent;
+	r->parent_id = x->how == PARENT_NONE ? 0 : x->parent;
+	r->left_span = x->how == PARENT_NONE && x->parent == c->born.span ? x->parent : 0;
+	r->left_trace[0] = r->left_span ? c->born.trace[0] : 0;
+	r->left_trace[1] = r->left_span ? c->born.trace[1] : 0;
 	r->proc_start_ns = s->proc.start_ns;
 	r->pid = s->proc.pid;
 	r->conn = c->id;

@@ -12,7 +12,7 @@
 #include <linux/types.h>
 #endif
 
-enum { RECORD_VERSION = 2 };
+enum { RECORD_VERSION = 3 };
 
 /* One line per protocol: the identifier, its name in configuration, status and metrics. */
 #define PROTOCOLS(X)                                                                               \
@@ -135,6 +135,7 @@ struct rec_span {
 	__u64 trace_id[2]; /* as 16 bytes in memory order */
 	__u64 span_id;     /* as 8 bytes in memory order */
 	__u64 parent_id;   /* 0: root */
+	__u64 left_trace[2], left_span; /* a root: the request, answered by then, that left this work behind; 0: none */
 	__u64 proc_start_ns; /* CLOCK_BOOTTIME start of the process: with pid, its identity */
 	__u64 conn;          /* the socket, for STMT records */
 	__u64 stmt;          /* PostgreSQL: which statement, with SPAN_STMT */
@@ -216,7 +217,7 @@ struct path_key {
 
 #define REC_ASSERT(x, why) _Static_assert(x, why)
 REC_ASSERT(sizeof(struct rec_head) == 8, "rec_head is an ABI: bump RECORD_VERSION");
-REC_ASSERT(__builtin_offsetof(struct rec_span, text) == 176, "rec_span is an ABI: bump RECORD_VERSION");
+REC_ASSERT(__builtin_offsetof(struct rec_span, text) == 200, "rec_span is an ABI: bump RECORD_VERSION");
 REC_ASSERT(__builtin_offsetof(struct rec_stmt, text) == 32, "rec_stmt is an ABI: bump RECORD_VERSION");
 REC_ASSERT(sizeof(struct rec_proc) == 32, "rec_proc is an ABI: bump RECORD_VERSION");
 REC_ASSERT(sizeof(struct proc) == 16, "proc is an ABI: bump RECORD_VERSION");

@@ -131,7 +131,7 @@ static void through_a_proxy(void **state)
 	assert_child(span_of(f, &f->api, ROLE_SERVER, "/y"), &client, PARENT_PEER);
 }
 
-/* When the answer is out, the thread works for nobody. */
+/* When the answer is out, the thread works for nobody; the span says what left it behind. */
 static void after_the_answer(void **state)
 {
 	struct fixture *f = *state;
@@ -141,6 +141,12 @@ static void after_the_answer(void **state)
 	text(&f->back, CLIENT, GET("/y"));
 	answer(&f->back);
 	assert_root(span_of(f, &f->proxy, ROLE_CLIENT, "/y"));
+	struct rec_span server = *span_of(f, &f->proxy, ROLE_SERVER, "/x");
+	const struct rec_span *left = span_of(f, &f->proxy, ROLE_CLIENT, "/y");
+
+	assert_int_equal(left->left_span, server.span_id);
+	assert_memory_equal(left->left_trace, server.trace_id, sizeof(server.trace_id));
+	assert_int_equal(server.left_span, 0);
 }
 
 /* An event loop with two requests: reading an answer goes on with the request it was for. */

@@ -185,6 +185,22 @@ static void test_http_server(void **state)
 	assert_true(str_eq(t->sp.scope->name, STR("wirespan")));
 	assert_true(str_eq(t->sp.scope->version, STR(VERSION)));
 	assert_true(str_eq(t->sp.scope->schema_url, STR(SEMCONV_SCHEMA_URL)));
+	assert_int_equal(t->sp.link_cnt, 0);
+}
+
+/* A call of work that an answered request left behind. */
+static void test_left_behind(void **state)
+{
+	struct bench *t = *state;
+
+	record_default(&t->rs, PROTO_HTTP1, ROLE_CLIENT);
+	set_texts(&t->rs, "GET", "/", "", "");
+	memcpy(t->rs.left_trace, "0123456789abcdef", 16);
+	memcpy(&t->rs.left_span, "STUVWXYZ", 8);
+	build(t);
+	assert_int_equal(t->sp.link_cnt, 1);
+	assert_memory_equal(t->sp.links[0].trace_id, "0123456789abcdef", 16);
+	assert_memory_equal(t->sp.links[0].span_id, "STUVWXYZ", 8);
 }
 
 static void test_http_client(void **state)
@@ -514,7 +530,7 @@ static void test_arena_limit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(test_http_server),  TEST(test_http_client),  TEST(test_http_errors),
+	    TEST(test_http_server),  TEST(test_left_behind), TEST(test_http_client),  TEST(test_http_errors),
 	    TEST(test_http_method),  TEST(test_targets),      TEST(test_unredacted),
 	    TEST(test_pgsql_client), TEST(test_pgsql_errors), TEST(test_pgsql_unknown),
 	    TEST(test_addresses),    TEST(test_refused),      TEST(test_odd_but_whole),
