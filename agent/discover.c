@@ -171,6 +171,7 @@ static void track(struct discover *d, struct proc_info *pi, bool in_kernel, cons
 {
 	uint32_t flags = PROC_TRACKED | (pi->is_go ? PROC_GO : 0);
 
+	pi->is_refused = false;
 	if (pi->flags & PROC_TRACKED)
 		return;
 	if (!in_kernel || pi->is_go)
@@ -201,8 +202,8 @@ static bool kernel_is_right(const struct discover *d, const struct rec_proc *rp,
 			    const struct proc_info *pi, const struct proc_info *parent)
 {
 	if (rp->what == PROC_FORK)
-		return rp->tracked && (!parent || parent->flags & PROC_TRACKED);
-	return rp->tracked && (pi->flags & PROC_TRACKED || !d->conf->instrument.cnt);
+		return rp->tracked && (parent ? parent->flags & PROC_TRACKED : !rp->undecided);
+	return rp->tracked && !rp->undecided && (pi->flags & PROC_TRACKED || !d->conf->instrument.cnt);
 }
 
 static void decide(struct discover *d, const struct rec_proc *rp, struct proc_info *pi,
@@ -210,14 +211,17 @@ static void decide(struct discover *d, const struct rec_proc *rp, struct proc_in
 {
 	char why[WHY_MAX] = "child of a traced process";
 
+	pi->is_refused = rp->tracked; /* if we come to the end of this */
 	if (is_never(d->conf, pi, rp->port)) {
 		untrack(d, pi, rp->tracked);
+		if (rp->tracked && rp->undecided)
+			procs_ended(d->procs, pi->key); /* but for the spans that are on their way */
 		/* It stays known: it may have forked before the kernel half heard of this. */
 		if (rp->tracked)
 			return;
 	} else if (is_selected(d->conf, pi, rp->port, why) || is_like_parent(pi, parent, why) ||
 		   kernel_is_right(d, rp, pi, parent)) {
-		track(d, pi, rp->tracked && rp->what != PROC_LISTEN, why);
+		track(d, pi, rp->tracked && !rp->undecided && rp->what != PROC_LISTEN, why);
 		return;
 	}
 	if (rp->tracked && !pi->flags)
@@ -228,7 +232,9 @@ static void decide(struct discover *d, const struct rec_proc *rp, struct proc_in
 	}
 	if (rp->undecided)
 		d->set(d->set_arg, pi, PROC_UNDECIDED);
-	if (!pi->flags)
+	if (pi->is_refused)
+		procs_ended(d->procs, pi->key); /* its spans are behind us soon */
+	else if (!pi->flags)
 		procs_changed(d->procs, pi->key); /* it may never be said to have ended */
 }
 

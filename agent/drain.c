@@ -188,6 +188,8 @@ static void on_span(struct drain *d, const struct rec_span *rs, size_t len)
 {
 	struct proc_info *pi = procs_get(d->procs, rs->head.key, rs->pid, rs->proc_start_ns, 0);
 
+	if (pi->is_refused)
+		return;
 	if (span_build(&d->builder, &d->arena, rs, len, pi, &d->batch[d->batch_cnt])) {
 		stat_add(d->bad, 1);
 		return;

@@ -152,12 +152,24 @@ static void set_bits(uint64_t bitmap[1024], const struct port_range *ranges, uin
 			bitmap[p >> 6] |= 1ull << (p & 63);
 }
 
+/* The ports on which something that is selected may listen. */
+static void set_candidates(uint64_t bitmap[1024], const struct config *c)
+{
+	static const struct port_range any = { 0, UINT16_MAX };
+
+	if (c->exe_path_cnt || c->name_cnt)
+		set_bits(bitmap, &any, 1);
+	for (uint32_t i = 0; i < c->instrument.cnt; i++) {
+		const struct port_list *ports = &c->instrument.at[i].open_ports;
+
+		set_bits(bitmap, ports->cnt ? ports->at : &any, ports->cnt ? ports->cnt : 1);
+	}
+}
+
 static void set_selection(struct wirespan_bpf *skel, const struct config *c)
 {
 	set_bits((uint64_t *)skel->rodata->track_ports, c->open_ports, c->open_port_cnt);
-	for (uint32_t i = 0; i < c->instrument.cnt; i++)
-		set_bits((uint64_t *)skel->rodata->candidate_ports, c->instrument.at[i].open_ports.at,
-			 c->instrument.at[i].open_ports.cnt);
+	set_candidates((uint64_t *)skel->rodata->candidate_ports, c);
 	set_bits((uint64_t *)skel->rodata->ignore_ports, c->ignore_ports, c->ignore_port_cnt);
 	skel->rodata->track_listeners = discover_all_listeners(c);
 	skel->rodata->track_programs = discover_by_program(c);

@@ -288,7 +288,7 @@ const volatile __u64 id_seed;
 const volatile __u8 track_listeners; /* every TCP listener is tracked */
 const volatile __u8 track_programs;  /* a process may be selected by its program */
 const volatile __u64 track_ports[1024]; /* bitmap of ports whose listeners are tracked at once */
-const volatile __u64 candidate_ports[1024]; /* … when they are candidates */
+const volatile __u64 candidate_ports[1024]; /* … when they are candidates, or undecided */
 const volatile __u64 ignore_ports[1024]; /* bitmap of ports whose connections are not looked at */
 const volatile __u8 tcp_option_on;      /* contexts go to other nodes and come from them */
 const volatile __u8 ignore_paths;       /* the map `ignored` has entries */

@@ -190,7 +190,7 @@ struct rec_proc {
 	__u16 port;       /* PROC_LISTEN and PROC_FOUND with a listener; else 0 */
 	__u8 what;        /* enum rec_proc_what */
 	__u8 tracked;     /* 1: the kernel half tracks it already */
-	__u8 undecided;   /* 1: it holds the process as PROC_UNDECIDED */
+	__u8 undecided;   /* 1: it holds the process as PROC_UNDECIDED; with tracked: until the agent says */
 	__u8 pad[3];
 };
 
@@ -204,7 +204,8 @@ struct proc {
 enum proc_flags {
 	PROC_TRACKED = 1,
 	PROC_GO = 2, /* executors are goroutines; decided from the executable, never from a register */
-	PROC_UNDECIDED = 4, /* not tracked yet: children are told of, for they will be what it is */
+	PROC_UNDECIDED = 4, /* not tracked yet: children are told of, for they will be what it is; with
+			     * PROC_TRACKED: it listens, and the agent drops its spans if it says no */
 	PROC_CANDIDATE = 8, /* undecided, and tracked when it listens on one of candidate_ports */
 };
 

@@ -55,14 +55,25 @@ static __always_inline int port_tracks(__u16 port, __u32 flags)
 	       (flags & PROC_CANDIDATE && port_is_in(candidate_ports, port));
 }
 
+/* The flags of a process that listens. One that the agent has not looked at yet is tracked until it has: it
+ * may have answered by then. */
+static __always_inline __u32 listener_flags(struct task_struct *t, __u16 port)
+{
+	__u32 flags = proc_flags_of(t->tgid);
+
+	if (port_tracks(port, flags))
+		return proc_set(t, PROC_TRACKED);
+	if (!(flags & PROC_TRACKED) && flags & PROC_UNDECIDED && port_is_in(candidate_ports, port))
+		return proc_set(t, PROC_TRACKED | PROC_UNDECIDED);
+	return flags;
+}
+
 static __always_inline void proc_listens(struct sock *sk)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	__u16 port = sk->__sk_common.skc_num;
-	__u32 flags = proc_flags_of(t->tgid);
+	__u32 flags = listener_flags(t, port);
 
-	if (port_tracks(port, flags))
-		flags = proc_set(t, PROC_TRACKED);
 	proc_tell(t, PROC_LISTEN, port, 0, flags, BPF_RB_FORCE_WAKEUP);
 }
 
@@ -130,9 +141,7 @@ int proc_files(struct bpf_iter__task_file *ctx)
 	if (sk->sk_protocol != IPPROTO_TCP_ && sk->sk_protocol != IPPROTO_MPTCP_)
 		return 0;
 	port = sk->__sk_common.skc_num;
-	flags = proc_flags_of(t->tgid);
-	if (port_tracks(port, flags))
-		flags = proc_set(t, PROC_TRACKED);
+	flags = listener_flags(t, port);
 	proc_tell(t, PROC_FOUND, port, 0, flags, BPF_RB_NO_WAKEUP);
 	return 0;
 }

@@ -57,13 +57,13 @@ def test_names(make, app, collector):
 
 
 def test_first_request(node, app, collector):
-    """A client tries to connect from before the program starts: each request has its span. The
-    program listens 100 ms after its start; the agent has that long to look at it."""
-    for n in range(5):
-        pod = node.pod("app", f"late-{n}", "late", 9000 + n)
+    """A client tries to connect from before the program starts, which listens at once and has a
+    process for each request: each has its span."""
+    for n in range(10):
+        pod = node.pod("app", f"first-{n}", "first", 9000 + n)
         client = Client(node.enter, pod.ip, pod.port, f"/first-{n}", REQUESTS).go()
         try:
-            pod.run("/bin/late", str(pod.port))
+            pod.run()
             truth = client.answers()
             assert await_rows(collector.tempo(), pod, truth) == sorted(truth)
         finally:

@@ -442,6 +442,32 @@ static void test_listens_after_exec(void **state)
 	assert_told(264, PROC_TRACKED);
 }
 
+/* It listens before we have looked at it, and the kernel half traces it until we have: when we say no, what it
+ * saw is dropped. */
+static void test_listens_undecided(void **state)
+{
+	struct rec_proc rp = event(PROC_LISTEN, 267);
+
+	(void)state;
+	conf.exe_path[conf.exe_path_cnt++] = strdup("/opt/*");
+	begin();
+	make(267, 1, "/opt/server");
+	rp.port = 80;
+	rp.tracked = rp.undecided = 1;
+	send_event(rp);
+	assert_told(267, PROC_TRACKED);
+	assert_false(procs_find(procs, 267, 0)->is_refused);
+	make(268, 1, "/usr/bin/other");
+	rp = event(PROC_LISTEN, 268);
+	rp.port = 80;
+	rp.tracked = rp.undecided = 1;
+	send_event(rp);
+	assert_int_equal(told_cnt, 2);
+	assert_int_equal(told[0].flags, 0);
+	assert_int_equal(told[1].flags, PROC_UNDECIDED);
+	assert_true(procs_find(procs, 268, 0)->is_refused);
+}
+
 static void test_same_program_again(void **state)
 {
 	struct rec_proc rp = event(PROC_LISTEN, 265);
@@ -573,7 +599,7 @@ int main(void)
 		TEST(test_kernel_was_first),  TEST(test_go_is_told),
 		TEST(test_exec_decides_anew), TEST(test_undecided), TEST(test_namespace),
 		TEST(test_pod_changes),
-		TEST(test_cluster_is_left_out), TEST(test_listens_after_exec),
+		TEST(test_cluster_is_left_out), TEST(test_listens_after_exec), TEST(test_listens_undecided),
 		TEST(test_same_program_again),
 		TEST(test_found_children),    TEST(test_exit_clears),
 		TEST(test_unknown_event),     TEST(test_notes_are_bounded),
