@@ -143,12 +143,24 @@ static void on_proc(struct drain *d, const struct rec_proc *rp)
 
 static struct hook_link *on_function(void *arg, enum hook hook, const char *path, uint64_t offset)
 {
-	return loader_hook(arg, hook, path, offset);
+	return loader_hook(((struct drain *)arg)->loader, hook, path, offset);
 }
 
 static void on_function_left(void *arg, struct hook_link *h)
 {
-	loader_unhook(arg, h);
+	loader_unhook(((struct drain *)arg)->loader, h);
+}
+
+static void on_told(void *arg, uint32_t key, uint64_t start_ns)
+{
+	struct drain *d = arg;
+	struct proc_info *pi = procs_find(d->procs, key, start_ns);
+
+	if (!pi || !(pi->flags & PROC_TRACKED))
+		return;
+	pi->flags |= PROC_TOLD;
+	loader_proc_set(d->loader, pi->key, pi->pid, pi->start_ns, pi->flags);
+	loader_attend(d->loader); /* the hook by which it tells */
 }
 
 static void on_renewed(void *arg, struct proc_info *pi)
@@ -244,6 +256,7 @@ static void *drain_run(void *arg)
 		timeout_ms = n > BUSY_RECORDS ? POLL_BUSY_MS : POLL_MS;
 		batch_flush(d);
 		loader_attend(d->loader);
+		runtimes_attend(d->runtimes);
 		housekeep(d);
 	}
 	ring_buffer__consume(d->ring);
@@ -259,7 +272,8 @@ static int names_open(struct drain *d, const struct config *c)
 	gethostname(host, sizeof(host) - 1);
 	d->builder.conf = c;
 	d->builder.boot_to_real_ns = boot_to_real_ns();
-	d->runtimes = runtimes_new(PROC_ROOT, &(struct runtimes_attacher){on_function, on_function_left, d->loader});
+	d->runtimes = runtimes_new(PROC_ROOT, &(struct runtimes_attacher){on_function, on_function_left, on_told,
+									 d, c->node});
 	err = procs_new(&d->procs, PROC_ROOT, host, c);
 	d->builder.kube = err ? NULL : procs_kube(d->procs);
 	if (!err)

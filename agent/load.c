@@ -268,9 +268,7 @@ static int attach_one(struct loader *l, struct bpf_program *p)
 
 static bool is_late(const struct bpf_program *p)
 {
-	int at = provider_of(p);
-
-	return at >= 0 && PROVIDERS[at].need >= UNIX;
+	return provider_of(p) >= 0 && PROVIDERS[provider_of(p)].need >= UNIX;
 }
 
 /* Attaches everything but what is attached apart, or late. *ret_failed: the program that would not. */
@@ -318,7 +316,7 @@ static void refuse(struct loader *l, int at, int err)
 /* The object would not load: is it a provider's fault? -EAGAIN: yes, choose again. */
 static int blame_provider(struct loader *l, int err)
 {
-	int fault = 0, ret = err;
+	int fault, ret = err;
 
 	for (int i = 0; i < PROVIDER_CNT; i++) {
 		if (!l->chosen[i] || !(fault = load_alone(&PROVIDERS[i])))
@@ -499,6 +497,8 @@ int loader_proc_set(struct loader *l, uint32_t key, uint32_t pid, uint64_t start
 	struct proc p = { .start_ns = start_ns, .pid = pid, .flags = flags };
 	int fd = bpf_map__fd(l->skel->maps.procs), err;
 
+	if (flags & PROC_TOLD)
+		l->skel->bss->loops_seen = 1; /* what it tells comes by the same hook */
 	err = flags ? bpf_map_update_elem(fd, &key, &p, BPF_ANY) : bpf_map_delete_elem(fd, &key);
 	__sync_fetch_and_add(&l->skel->bss->procs_gen, 1); /* connections look it up again */
 	return err;

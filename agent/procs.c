@@ -270,6 +270,7 @@ static void program_take(struct procs *p, struct draft *d, int dir)
 		close(fd);
 	d->pi.is_go = prog.is_go;
 	d->pi.is_python = prog.language && !strcmp(prog.language, "python");
+	d->pi.is_node = prog.language && !strcmp(prog.language, "nodejs");
 	d->pi.is_login |= prog.is_login;
 	if (!d->pi.service.len)
 		d->pi.service = names_clean(&d->a, prog.name);
@@ -350,6 +351,7 @@ static void draft_inherit(struct draft *d, const struct entry *parent)
 	d->pi.service = parent->pi.service;
 	d->pi.is_go = parent->pi.is_go;
 	d->pi.is_python = parent->pi.is_python;
+	d->pi.is_node = parent->pi.is_node;
 	d->pi.is_login |= parent->pi.is_login;
 	d->pi.ppid = parent->pi.pid;
 	d->pi.port = parent->pi.port;

@@ -20,7 +20,7 @@ struct proc_info {
 	uint64_t start_ns;
 	struct str exe;     /* path as the process sees it; empty when unknown */
 	struct str service; /* service.name */
-	bool is_go, is_python;
+	bool is_go, is_python, is_node;
 	bool is_login;  /* pid 1, or a login session: never tracked */
 	bool is_self;
 	uint32_t flags; /* enum proc_flags, as discover.c last told the kernel half */

@@ -6,6 +6,7 @@
 #include "agent/runtimes.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 
 #include "agent/elf64.h"
 #include "agent/gobin.h"
+#include "agent/inspector.h"
 #include "store/stats.h"
 
 enum {
@@ -34,10 +36,24 @@ struct file {
 
 struct user {
 	uint32_t key, pid;
-	struct file *file;
+	struct file *file; /* NULL: of a process that is asked */
+};
+
+/* A Node.js process that is being asked, in a thread of its own: it takes its time. */
+struct asking {
+	struct asking *next;
+	pthread_t thread;
+	_Atomic bool done;
+	bool begun;
+	const char *root;
+	uint32_t key, pid;
+	uint64_t start_ns;
+	struct strbuf why;
+	int err;
 };
 
 struct runtimes {
+	struct asking *asking; /* the first is being asked, if it has begun */
 	char *root;
 	struct runtimes_attacher to;
 	struct file *files;
@@ -201,6 +217,73 @@ static bool python_find(struct runtimes *r, const struct proc_info *pi, const st
 	return found;
 }
 
+/* --- Node.js --- */
+
+__asm__(".section .rodata\n"
+	"node_hook: .incbin \"agent/node_hook.js\"\n"
+	".byte 0\n"
+	".previous\n");
+extern const char node_hook[];
+
+static void *asking_run(void *arg)
+{
+	struct asking *a = arg;
+
+	a->err = inspector_evaluate(a->root, a->pid, node_hook, &a->why);
+	a->done = true;
+	return NULL;
+}
+
+static void node_ask(struct runtimes *r, const struct proc_info *pi)
+{
+	struct asking *a = calloc(1, sizeof(*a)), **end = &r->asking;
+
+	must(a);
+	a->root = r->root;
+	a->key = pi->key;
+	a->pid = pi->pid;
+	a->start_ns = pi->start_ns;
+	strbuf_init(&a->why);
+	while (*end)
+		end = &(*end)->next;
+	*end = a;
+}
+
+static void asking_free(struct runtimes *r, struct asking *a)
+{
+	r->asking = a->next;
+	strbuf_fini(&a->why);
+	free(a);
+}
+
+static void asking_end(struct runtimes *r, struct asking *a)
+{
+	char key[16];
+
+	pthread_join(a->thread, NULL);
+	snprintf(key, sizeof(key), "%u", a->pid);
+	if (!a->err)
+		r->to.told(r->to.arg, a->key, a->start_ns);
+	if (a->err)
+		log_warn("the Node.js process %u does not tell whose its calls are: %s", a->pid, a->why.p);
+	stats_note("hooks", key, "%s", a->err ? a->why.p : "tells whose its calls are");
+	asking_free(r, a);
+}
+
+void runtimes_attend(struct runtimes *r)
+{
+	struct asking *a = r->asking;
+
+	if (a && a->begun && a->done)
+		asking_end(r, a);
+	a = r->asking;
+	if (!a || a->begun)
+		return;
+	a->begun = true;
+	if (pthread_create(&a->thread, NULL, asking_run, a))
+		asking_free(r, a);
+}
+
 /* --- processes --- */
 
 static void note(const struct proc_info *pi, const struct file *f)
@@ -227,6 +310,8 @@ static void user_add(struct runtimes *r, const struct proc_info *pi, struct file
 		must(r->users);
 	}
 	r->users[r->user_cnt++] = (struct user){pi->key, pi->pid, f};
+	if (!f)
+		return;
 	f->users++;
 	note(pi, f);
 }
@@ -247,6 +332,10 @@ void runtimes_watch(struct runtimes *r, const struct proc_info *pi, bool runs)
 	struct file *f;
 	int fd;
 
+	if (pi->is_node && r->to.node && runs && pi->pid && !is_user(r, pi->key)) {
+		user_add(r, pi, NULL);
+		node_ask(r, pi);
+	}
 	if (!pi->pid || is_user(r, pi->key) || !(pi->is_go || (pi->is_python && runs)))
 		return;
 	snprintf(path, sizeof(path), "%s/%u/exe", r->root, pi->pid);
@@ -279,7 +368,7 @@ void runtimes_leave(struct runtimes *r, uint32_t key)
 			continue;
 		note_drop(r->users[i].pid);
 		r->users[i] = r->users[--r->user_cnt];
-		if (!--f->users)
+		if (f && !--f->users)
 			file_free(r, f);
 		return;
 	}
@@ -300,6 +389,11 @@ void runtimes_free(struct runtimes *r)
 {
 	if (!r)
 		return;
+	while (r->asking) {
+		if (r->asking->begun)
+			pthread_join(r->asking->thread, NULL);
+		asking_free(r, r->asking);
+	}
 	while (r->files)
 		file_free(r, r->files);
 	free(r->users);

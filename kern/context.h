@@ -439,11 +439,13 @@ static __always_inline int client_is_adopted(struct conn *c, struct scratch *s, 
 
 	c->born.span = 0;
 	c->flags &= ~CONN_YOUNG;
-	if (s->proc.flags & PROC_GO) {
+	if (s->proc.flags & (PROC_GO | PROC_TOLD)) {
 		by_hand = client_by_hand(s, x, m);
 		if (by_hand >= 0)
 			return by_hand;
 	}
+	if (s->proc.flags & PROC_TOLD)
+		return 0;
 	/* The first request of a new connection belongs to whoever opened it. A loop has read something
 	 * else before the connection was up. */
 	if (client_adopt(x, &born, PARENT_SOCKET, m))

@@ -7,6 +7,8 @@
 #ifndef WIRESPAN_HANDOVER_H
 #define WIRESPAN_HANDOVER_H
 
+#include "kern/told.h"
+
 /* A run that looks at no connection: whose it is. 0, or -1: not of a tracked process. */
 static __always_inline int task_begin(struct scratch **ret)
 {
@@ -62,19 +64,6 @@ int go_started(struct pt_regs *r)
 	return 0;
 }
 
-/* The socket behind a file descriptor of this process; only its address is good for anything. */
-static __always_inline __u64 sock_of_fd(__u32 fd)
-{
-	struct fdtable *t = BPF_CORE_READ(bpf_get_current_task_btf(), files, fdt);
-	struct file **at = BPF_CORE_READ(t, fd), *f = NULL;
-	struct socket *so;
-
-	if (fd >= BPF_CORE_READ(t, max_fds) || bpf_probe_read_kernel(&f, sizeof(f), &at[fd]) || !f)
-		return 0;
-	so = BPF_CORE_READ(f, private_data);
-	return so && BPF_CORE_READ(so, file) == f ? (__u64)BPF_CORE_READ(so, sk) : 0;
-}
-
 /* net/http.(*persistConn): of its connection (an interface at 80) a *net.TCPConn leads to the netFD and
  * its file descriptor. What it is of another kind gives no socket. */
 static __always_inline __u64 go_sock(__u64 persist_conn)
@@ -100,12 +89,7 @@ int go_round_trip(struct pt_regs *r)
 	if (!sk || task_begin(&s))
 		return 0;
 	x = goroutine_find(s, GOROUTINE(r));
-	if (bpf_map_update_elem(&handed, &sk, x ?: &none, BPF_NOEXIST)) {
-		if (bpf_map_update_elem(&handed, &sk, x ?: &none, BPF_EXIST))
-			lost(LOST_EXECUTOR_FULL);
-	} else {
-		__sync_fetch_and_add(&handed_cnt, 1);
-	}
+	handed_set(sk, x ?: &none);
 	scratch_release(s);
 	return 0;
 }
@@ -227,6 +211,8 @@ int BPF_PROG(call_done, struct pt_regs *regs, long ret)
 		loop_turns(regs, nr, ret);
 	else if ((nr == NR_ACCEPT4 || nr == NR_ACCEPT) && ret >= 0)
 		loop_accepts();
+	else if (nr == NR_ACCESS || nr == NR_FACCESSAT)
+		told_by(regs, nr);
 	return 0;
 }
 

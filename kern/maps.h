@@ -35,6 +35,7 @@ enum {
 	SCOPE_WAYS = 8,
 	FAMILIES = 8192,
 	LOADS = 16384,
+	TOLD_PLACES = 4096,
 	UNIX_ENDS = 2048,
 	LINKS_LEFT = 1024,
 	LOOP_SLACK_NS = 1000000, /* loops round what is left until a timer is due up to a millisecond */
@@ -73,6 +74,12 @@ struct thread {
 	__u32 flags;     /* enum thread_flags */
 	__u64 turn_ns;   /* a loop: when its turn began … */
 	__u64 due_ns;    /* … and from when on a timer may be due */
+};
+
+/* A number that a program gave to the request that it has just read. */
+struct told {
+	__u64 name; /* of the number and its process; 0: none */
+	struct ctx x;
 };
 
 /* What the callbacks of one accepted connection work for. */
@@ -147,6 +154,14 @@ struct {
 	__type(value, struct scope_set);
 } scopes SEC(".maps");
 
+/* The newest of a place stays; what was driven out gives "none". */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TOLD_PLACES);
+	__type(key, __u32);
+	__type(value, struct told);
+} told SEC(".maps");
+
 /* In programs that run loops: how many requests a process has open, and how many calls to one address
  * for them. Places are found by hashing; two that share one make an answer "none". */
 struct {
@@ -156,8 +171,8 @@ struct {
 	__type(value, __s32);
 } loads SEC(".maps");
 
-/* Contexts that a goroutine gave to the one that writes to a socket (by its address) for it; of none, if
- * it had none. Deleted by the next request on the socket, or with it. Full: LOST_EXECUTOR_FULL. */
+/* Contexts that were given to whoever writes to a socket (by its address) next, or of none, if it is
+ * nobody's work: by a goroutine, or by what a program tells us. Deleted by the next request on the socket, or with it. Full: LOST_EXECUTOR_FULL. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -207,6 +207,7 @@ enum proc_flags {
 	PROC_UNDECIDED = 4, /* not tracked yet: children are told of, for they will be what it is; with
 			     * PROC_TRACKED: it listens, and the agent drops its spans if it says no */
 	PROC_CANDIDATE = 8, /* undecided, and tracked when it listens on one of candidate_ports */
+	PROC_TOLD = 16, /* the program says itself which work a call is for: see told.h */
 };
 
 /* Key of the ignored map: a path without query, zero-padded; longer paths are never ignored. */

@@ -39,7 +39,7 @@ static __always_inline __u64 task_start_ns(struct task_struct *t)
 #define SYSCALL_ARG4(r) ((r)->r10)
 #define GO_ARG1(r) ((r)->ax)
 #define GO_ARG2(r) ((r)->bx)
-enum { NR_EPOLL_WAIT = 232, NR_EPOLL_PWAIT = 281, NR_EPOLL_PWAIT2 = 441, NR_ACCEPT = 43, NR_ACCEPT4 = 288 };
+enum { NR_EPOLL_WAIT = 232, NR_EPOLL_PWAIT = 281, NR_EPOLL_PWAIT2 = 441, NR_ACCEPT = 43, NR_ACCEPT4 = 288, NR_ACCESS = 21, NR_FACCESSAT = 269 };
 enum { NR_READ = 0, NR_READV = 19, NR_RECVFROM = 45, NR_RECVMSG = 47, NR_PREADV2 = 327 };
 enum { NR_WRITE = 1, NR_WRITEV = 20, NR_SENDTO = 44, NR_SENDMSG = 46, NR_PWRITEV2 = 328 };
 static __always_inline int task_is_compat(struct task_struct *t)
@@ -58,7 +58,7 @@ static __always_inline int call_is_running(const struct pt_regs *r)
 #define SYSCALL_ARG4(r) ((r)->regs[3])
 #define GO_ARG1(r) ((r)->regs[0])
 #define GO_ARG2(r) ((r)->regs[1])
-enum { NR_EPOLL_WAIT = -1, NR_EPOLL_PWAIT = 22, NR_EPOLL_PWAIT2 = 441, NR_ACCEPT = 202, NR_ACCEPT4 = 242 };
+enum { NR_EPOLL_WAIT = -1, NR_EPOLL_PWAIT = 22, NR_EPOLL_PWAIT2 = 441, NR_ACCEPT = 202, NR_ACCEPT4 = 242, NR_ACCESS = -2, NR_FACCESSAT = 48 };
 enum { NR_READ = 63, NR_READV = 65, NR_RECVFROM = 207, NR_RECVMSG = 212, NR_PREADV2 = 286 };
 enum { NR_WRITE = 64, NR_WRITEV = 66, NR_SENDTO = 206, NR_SENDMSG = 211, NR_PWRITEV2 = 287 };
 static __always_inline int task_is_compat(struct task_struct *t)

@@ -221,7 +221,10 @@ class Puma(Program):
 
 
 class Node(Program):
-    """With the packages that its lock file pins; nothing of them is kept here."""
+    """With the packages that its lock file pins; nothing of them is kept here. It is asked to tell whose
+    its calls are (context.node), and noted as hooked when it does."""
+
+    hooked = True
 
     def build(self):
         folder = os.path.join(BUILD, self.name)

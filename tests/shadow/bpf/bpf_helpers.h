@@ -32,6 +32,7 @@
 #define bpf_loop shadow_loop
 #define bpf_probe_read_user shadow_read
 #define bpf_probe_read_kernel shadow_read
+#define bpf_probe_read_user_str(to, len, from) ((long)strnlen(strncpy((to), (from), (len)), (len)) + 1)
 #define bpf_ringbuf_output(m, data, len, how) shadow_output((data), (len))
 #define bpf_ringbuf_query(m, what) 0
 #define bpf_ktime_get_boot_ns shadow_now

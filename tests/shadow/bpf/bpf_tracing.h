@@ -8,6 +8,7 @@
 #define bpf_get_func_ret(ctx, to) (*(to) = *(ctx), 0)
 #define PT_REGS_PARM1(r) ((r)->di)
 #define PT_REGS_RC(r) ((r)->ax)
+#define PT_REGS_PARM1_SYSCALL(r) ((r)->di)
 #define PT_REGS_PARM2_SYSCALL(r) ((r)->si)
 #define PT_REGS_PARM3_SYSCALL(r) ((r)->dx)
 
