@@ -48,6 +48,8 @@ static const struct config_key keys[] = {
 	 "Share of traces to keep, 0 to 1; errors and slow ones always.", 0, 0},
 	{"sampling.slow", &config_duration, F(slow_ns), "1s", "An exchange that takes so long is slow.",
 	 0, 0},
+	{"query.peers", &config_name, F(peers), "",
+	 "Other nodes that are asked too: node-b:3200,https://node-c:3200.", 0, 0},
 	{"context.node", &config_switch, F(node), "off",
 	 "on: ask Node.js processes, through their debugger, whose their calls are.", 0, 0},
 	{"propagation.tcp_option", &config_switch, F(tcp_option), "off",

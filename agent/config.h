@@ -75,6 +75,7 @@ struct config {
 	uint32_t ignore_path_cnt;
 	uint64_t sample_below; /* sampling.ratio as a share of UINT64_MAX */
 	uint64_t slow_ns;      /* sampling.slow: always kept */
+	char *peers;           /* query.peers, or NULL */
 	bool node;             /* context.node: have Node.js processes tell whose their calls are */
 	bool tcp_option;       /* propagation.tcp_option: contexts go to and come from other nodes */
 	char *hosts[HOSTS_MAX + 1]; /* further Host headers that are ours, NULL-terminated */

@@ -83,6 +83,7 @@ static int web_start_here(void *arg)
 		.tls_key_file = r->conf.tls_key_file,
 		.hosts = (const char *const *)r->conf.hosts,
 		.insecure = r->conf.insecure,
+		.peers = r->conf.peers,
 	};
 
 	return web_start(&r->web, &conf, &r->why);

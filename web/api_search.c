@@ -107,7 +107,12 @@ static void json_trace(struct json *j, const struct search_trace *t)
 	json_close(j, '}');
 }
 
-static void write_json(const struct search_result *res, struct reply *out)
+/* How many nodes were asked, and have answered: what Tempo calls jobs. */
+struct jobs {
+	uint32_t total, completed;
+};
+
+static void write_json(const struct search_result *res, struct jobs jobs, struct reply *out)
 {
 	struct json j = {&out->body, false};
 
@@ -120,8 +125,8 @@ static void write_json(const struct search_result *res, struct reply *out)
 	json_close(&j, ']');
 	json_open(&j, "metrics", '{');
 	json_opt_num_str(&j, "inspectedBytes", res->inspected_bytes);
-	json_num(&j, "completedJobs", 1);
-	json_num(&j, "totalJobs", 1);
+	json_num(&j, "completedJobs", jobs.completed);
+	json_num(&j, "totalJobs", jobs.total);
 	json_close(&j, '}');
 	json_close(&j, '}');
 }
@@ -211,7 +216,7 @@ static Tempopb__TraceSearchMetadata *pb_trace(struct arena *a, const struct sear
 	return to;
 }
 
-static void write_protobuf(const struct search_result *res, struct reply *out)
+static void write_protobuf(const struct search_result *res, struct jobs jobs, struct reply *out)
 {
 	Tempopb__SearchResponse m;
 	Tempopb__SearchMetrics metrics;
@@ -220,7 +225,8 @@ static void write_protobuf(const struct search_result *res, struct reply *out)
 	arena_init(&a, 0);
 	tempopb__search_metrics__init(&metrics);
 	metrics.inspected_bytes = res->inspected_bytes;
-	metrics.completed_jobs = metrics.total_jobs = 1;
+	metrics.completed_jobs = jobs.completed;
+	metrics.total_jobs = jobs.total;
 	tempopb__search_response__init(&m);
 	m.metrics = &metrics;
 	m.n_traces = res->cnt;
@@ -240,9 +246,29 @@ static void drop_sets(struct search_result *res)
 		res->traces[i].set_cnt = res->traces[i].service_cnt = 0;
 }
 
+/* What other nodes found. */
+static int add_peers(const struct request *rq, struct query *q, const struct search_params *p,
+		     struct search_result *res, struct jobs *jobs)
+{
+	struct arena *a = query_arena(q);
+	struct peers_said said;
+	int err = 0;
+
+	if (!rq->peers)
+		return 0;
+	peers_ask(rq->peers, a, rq->target, TYPE_JSON, &said);
+	for (uint32_t i = 0; i < said.cnt && !err; i++)
+		err = peers_merge_search(a, said.bodies[i], p->limit, p->spss, res);
+	jobs->completed += said.answered;
+	jobs->total += said.asked;
+	strbuf_fini(&said.missing);
+	return err;
+}
+
 static void run(const struct request *rq, const struct search_params *p, bool by_tags,
 		struct reply *out)
 {
+	struct jobs jobs = {1, 1};
 	struct search_result res;
 	struct query *q = NULL;
 	int err;
@@ -250,14 +276,15 @@ static void run(const struct request *rq, const struct search_params *p, bool by
 	if (reply_query_begin(rq, &q, out))
 		return;
 	err = query_search(q, p, &res);
+	err = err ?: add_peers(rq, q, p, &res, &jobs);
 	if (!err && by_tags)
 		drop_sets(&res);
 	if (err)
 		reply_query_error(out, q, err);
 	else if (wants_protobuf(rq))
-		write_protobuf(&res, out);
+		write_protobuf(&res, jobs, out);
 	else
-		write_json(&res, out);
+		write_json(&res, jobs, out);
 	query_end(q);
 }
 

@@ -6,6 +6,8 @@
 #include "store/otlp.h"
 #include "web/handler.h"
 
+enum { PARTIAL = 1 }; /* Tempo's PartialStatus */
+
 static void drop_flags(struct query_trace *t)
 {
 	for (size_t i = 0; i < t->cnt; i++) {
@@ -15,9 +17,30 @@ static void drop_flags(struct query_trace *t)
 	}
 }
 
+/* What other nodes have of it. missing: which did not answer; empty: all did. */
+static int add_peers(const struct request *rq, struct query *q, struct query_trace *t, struct strbuf *missing)
+{
+	struct arena *a = query_arena(q);
+	struct peers_said said;
+	struct strbuf target;
+	int err = 0;
+
+	if (!rq->peers)
+		return 0;
+	strbuf_init(&target);
+	strbuf_printf(&target, "/api/traces/" STR_FMT, STR_ARG(rq->segment));
+	peers_ask(rq->peers, a, (struct str){target.p, target.len}, TYPE_PROTOBUF, &said);
+	for (uint32_t i = 0; i < said.cnt && !err; i++)
+		err = peers_merge_trace(a, said.bodies[i], t);
+	strbuf_add(missing, said.missing.p, said.missing.len);
+	strbuf_fini(&said.missing);
+	strbuf_fini(&target);
+	return err;
+}
+
 /* Reads the trace into q's arena; false: the reply is an error. *q is to be ended either way. */
 static bool find(const struct request *rq, struct query **q, struct query_trace *t,
-		 struct reply *out)
+		 struct strbuf *missing, struct reply *out)
 {
 	struct strbuf why;
 	uint8_t id[16];
@@ -32,6 +55,7 @@ static bool find(const struct request *rq, struct query **q, struct query_trace 
 	if (err || reply_query_begin(rq, q, out))
 		return false;
 	err = query_trace(*q, id, t);
+	err = err ?: add_peers(rq, *q, t, missing);
 	if (err) {
 		reply_query_error(out, *q, err);
 		return false;
@@ -58,7 +82,7 @@ static void write_v1(const struct request *rq, const struct query_trace *t, stru
 	strbuf_addc(&out->body, '}');
 }
 
-static void write_v2_protobuf(const struct query_trace *t, struct reply *out)
+static void write_v2_protobuf(const struct query_trace *t, struct str missing, struct reply *out)
 {
 	Tempopb__TraceByIDResponse m;
 	Tempopb__TraceByIDMetrics metrics;
@@ -71,14 +95,17 @@ static void write_v2_protobuf(const struct query_trace *t, struct reply *out)
 	m.trace_case_case = TEMPOPB__TRACE_BY_IDRESPONSE__TRACE_CASE_TRACE;
 	m.trace = pb_bytes((struct str){trace.p, trace.len});
 	m.metrics = &metrics;
+	m.status = missing.len ? PARTIAL : 0;
+	m.message = pb_bytes(missing);
 	reply_protobuf(out, &m.base);
 	strbuf_fini(&trace);
 }
 
-static void write_v2(const struct request *rq, const struct query_trace *t, struct reply *out)
+static void write_v2(const struct request *rq, const struct query_trace *t, struct str missing,
+		     struct reply *out)
 {
 	if (wants_protobuf(rq)) {
-		write_v2_protobuf(t, out);
+		write_v2_protobuf(t, missing, out);
 		return;
 	}
 	out->status = 200;
@@ -88,25 +115,36 @@ static void write_v2(const struct request *rq, const struct query_trace *t, stru
 		strbuf_adds(&out->body, "\"resourceSpans\":");
 		otlp_encode_json(&out->body, t->spans, t->cnt);
 	}
-	strbuf_adds(&out->body, "},\"metrics\":{}}");
+	strbuf_adds(&out->body, "},\"metrics\":{}");
+	if (missing.len) {
+		strbuf_adds(&out->body, ",\"status\":\"PARTIAL\",\"message\":");
+		otlp_json_string(&out->body, missing);
+	}
+	strbuf_addc(&out->body, '}');
 }
 
 void api_trace_v1(const struct request *rq, struct reply *out)
 {
 	struct query *q = NULL;
+	struct strbuf missing;
 	struct query_trace t;
 
-	if (find(rq, &q, &t, out))
+	strbuf_init(&missing);
+	if (find(rq, &q, &t, &missing, out))
 		write_v1(rq, &t, out);
+	strbuf_fini(&missing);
 	query_end(q);
 }
 
 void api_trace_v2(const struct request *rq, struct reply *out)
 {
 	struct query *q = NULL;
+	struct strbuf missing;
 	struct query_trace t;
 
-	if (find(rq, &q, &t, out))
-		write_v2(rq, &t, out);
+	strbuf_init(&missing);
+	if (find(rq, &q, &t, &missing, out))
+		write_v2(rq, &t, (struct str){missing.p, missing.len}, out);
+	strbuf_fini(&missing);
 	query_end(q);
 }

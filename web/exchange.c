@@ -41,6 +41,7 @@ void *exchange_new(void *web, const char *uri, struct MHD_Connection *conn)
 	strbuf_init(&x->body);
 	x->rq.arena = &x->arena;
 	x->rq.path = arena_str(&x->arena, uri, path_len);
+	x->rq.target = arena_str(&x->arena, uri, strlen(uri));
 	x->rq.params = params_parse(&x->arena, query);
 	x->route = route_find(x->rq.path, &x->arena, &x->rq.segment);
 	return x;
@@ -130,13 +131,17 @@ static enum MHD_Result answer(struct exchange *x)
 	strbuf_init(&out.body);
 	x->rq.store = x->web->store;
 	x->rq.ready = x->web->ready;
+	x->rq.peers = *header(x, PEER_HEADER) ? NULL : x->web->peers;
 	x->rq.accept = header(x, "Accept");
 	x->rq.content_type = header(x, "Content-Type");
 	x->rq.content_encoding = header(x, "Content-Encoding");
 	x->rq.body = (struct str){x->body.p, x->body.len};
 	x->rq.gone = gone;
 	x->rq.gone_arg = x;
-	x->route->handler(&x->rq, &out);
+	if (peers_is_self(x->web->peers, header(x, PEER_HEADER)))
+		out.status = MHD_HTTP_NOT_FOUND;
+	else
+		x->route->handler(&x->rq, &out);
 	return send_reply(x, &out);
 }
 

@@ -14,6 +14,7 @@ struct web {
 	struct store *store;
 	struct strbuf token; /* empty: none asked */
 	char **hosts;	     /* NULL-terminated copies */
+	struct peers *peers; /* NULL: none */
 	uint16_t port;
 	atomic_bool ready, stopping;
 };

@@ -10,6 +10,7 @@
 #include "query/query.h"
 #include "store/base.h"
 #include "web/params.h"
+#include "web/peers.h"
 
 enum { HTTP_BODY_MAX = 16 * 1024 * 1024 }; /* of a request, also after gunzip */
 
@@ -22,6 +23,8 @@ struct request {
 	struct str segment; /* what stands for {} in the route's pattern, decoded */
 	struct params params;
 	struct str body;
+	struct str target;	     /* path and query, as sent */
+	const struct peers *peers; /* other nodes to ask; NULL: none, or it is one of them who asks */
 	const char *accept, *content_type, *content_encoding; /* "" when not sent */
 	bool (*gone)(void *arg); /* the asker has left, or the server stops */
 	void *gone_arg;

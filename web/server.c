@@ -17,6 +17,7 @@
 
 #include "web/access.h"
 #include "web/exchange.h"
+#include "web/peers.h"
 
 enum {
 	THREADS_DEFAULT = 4,
@@ -202,6 +203,8 @@ static int start(struct web *w, const struct web_conf *conf, struct strbuf *why)
 		return -EINVAL;
 	}
 	err = read_token(w, conf->token_file, why);
+	if (!err && conf->peers)
+		err = peers_new(&w->peers, conf->peers, (struct str){w->token.p, w->token.len}, why);
 	err = err ?: web_listen(w, conf, &fd, why);
 	if (err)
 		return err;
@@ -261,6 +264,7 @@ void web_stop(struct web *w)
 	for (char **h = w->hosts; *h; h++)
 		free(*h);
 	free(w->hosts);
+	peers_free(w->peers);
 	explicit_bzero(w->token.p, w->token.len);
 	strbuf_fini(&w->token);
 	free(w);

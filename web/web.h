@@ -17,6 +17,7 @@ struct web_conf {
 	const char *tls_key_file;
 	const char *const *hosts;  /* NULL-terminated: further Host names that are ours; may be NULL */
 	bool insecure;             /* allow other than loopback without a token */
+	const char *peers;         /* other nodes to ask, "host:port,…"; NULL: none */
 	unsigned int threads;      /* 0: 4 */
 };
 

@@ -10,7 +10,7 @@ import os
 import pytest
 import wait
 
-from collector import Collector
+from collector import Collector, free_port
 from nodes import ADDRESS, SERVER, SERVICE, Node, Wire, ask, spans_of
 from peers import PREFIX
 
@@ -111,3 +111,47 @@ def test_off(wire, folder):
         ask(wire, a, "nd-off", requests, address)
         servers = spans_of(b.tempo(), "ne-off", len(requests))
         assert {s.attrs["wirespan.parent"] for s in servers.values()} == {"none"}
+
+
+def hosts(collectors):
+    """Each asks all, itself too, as when a name stands for all nodes."""
+    for c in collectors:
+        c.args += ["--query-peers", ",".join(f"127.0.0.1:{x.port}" for x in collectors)]
+    return collectors
+
+
+def test_any_node_answers(wire, folder):
+    address, requests = ADDRESS["4"][1], asked("peers")[:20]
+    a, b = hosts([node(folder, "ng", *ON), node(folder, "nh", *ON)])
+    with a, b, served(wire, b, "nh-peers", address):
+        wait.until("the server", lambda: wire.answers(address), 15)
+        ask(wire, a, "ng-peers", requests, address)
+        clients = spans_of(a.tempo(), "ng-peers", len(requests))
+        spans_of(b.tempo(), "nh-peers", len(requests))
+        for tempo in (a.tempo(), b.tempo()):
+            for s in clients.values():
+                trace = tempo.trace(s.trace_id)
+                assert sorted(x.service for x in trace) == [PREFIX + "ng-peers", PREFIX + "nh-peers"]
+            for service in ("ng-peers", "nh-peers"):
+                found = tempo.search('{ resource.service.name = "%s" }' % (PREFIX + service), 1000)
+                assert len(found) == len({t["traceID"] for t in found}) == len(requests)
+                assert {t["spanSet"]["matched"] for t in found} == {1}
+                # A node that has no match does not say what it knows of the trace.
+                assert {t["rootServiceName"] for t in found} == {
+                    PREFIX + "ng-peers" if service == "ng-peers" else "<root span not yet received>"}
+            both = tempo.search('{ }', 1000)
+            assert {sum(s["spanCount"] for s in t["serviceStats"].values()) for t in both} == {2}
+            answer = tempo.get_json("/api/search?limit=5")
+            assert len(answer["traces"]) == 5
+            assert answer["metrics"]["completedJobs"] == answer["metrics"]["totalJobs"] == 3
+            assert "status" not in tempo.get_json("/api/v2/traces/" + trace[0].trace_id)
+
+
+def test_a_node_is_away(folder):
+    """What there is, and a mark that it is not all."""
+    away = free_port()
+    with Collector(folder, "--capture", "off", "--query-peers", f"127.0.0.1:{away}") as c:
+        answer = c.tempo().get_json("/api/v2/traces/" + "1" * 32)
+        assert answer["status"] == "PARTIAL" and str(away) in answer["message"]
+        metrics = c.tempo().get_json("/api/search")["metrics"]
+        assert (metrics["completedJobs"], metrics["totalJobs"]) == (1, 2)
