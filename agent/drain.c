@@ -116,13 +116,15 @@ static void on_decision(void *arg, const struct proc_info *pi, uint32_t flags)
 		proc_end_later(d, pi);
 		return;
 	}
-	if (flags & PROC_GO) /* before anybody hears that it is traced */
-		runtimes_watch(d->runtimes, pi, false);
 	if (flags & PROC_UNDECIDED)
 		loader_proc_offer(d->loader, pi->key, pi->pid, pi->start_ns,
 				  flags & PROC_CANDIDATE ? flags : 0);
 	else if (loader_proc_set(d->loader, pi->key, pi->pid, pi->start_ns, flags) && flags)
 		log_warn("process %u cannot be traced: the kernel's table is full", pi->pid);
+	/* That it is Go the kernel half must know at once: it may have answered already. The hooks take some
+	 * milliseconds, and hang before /status says that it is traced. */
+	if (flags & PROC_GO)
+		runtimes_watch(d->runtimes, pi, false);
 }
 
 static void on_proc(struct drain *d, const struct rec_proc *rp)
