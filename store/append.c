@@ -149,6 +149,7 @@ static void keep_house(struct store *s)
 	pthread_mutex_unlock(&s->lock);
 	if (sync)
 		commit_sync(s);
+	blocks_build_idle(s);
 	retain_run(s);
 	parts_close_idle(s);
 	pthread_mutex_lock(&s->lock);

@@ -146,7 +146,7 @@ static const void *dict_entry(struct piece *pc, enum dict_kind kind, uint64_t id
 	}
 	if (id >= d->caps[kind])
 		d->others[kind] =
-		    cache_grown(d->others[kind], &d->caps[kind], (uint32_t)id, sizeof(void *));
+			cache_grown(d->others[kind], &d->caps[kind], (uint32_t)id, sizeof(void *));
 	d->others[kind][id] = (void *)p;
 	return p;
 }
@@ -412,6 +412,22 @@ static const void *get_shared(struct piece *pc, enum dict_kind kind, const void 
 	p = is_res ? get_resource(pc) : get_scope(pc);
 	pc->is_noting = was_noting;
 	return p;
+}
+
+const void *decoder_shared(struct decoder *d, enum dict_kind kind, uint32_t id)
+{
+	struct piece pc;
+
+	piece_init(&pc, d, &d->own, STR(""));
+	return dict_entry(&pc, kind, id, kind == DICT_RESOURCE ? resource_entry : scope_entry);
+}
+
+uint32_t decoder_shared_id(const struct decoder *d, enum dict_kind kind, const void *shared)
+{
+	for (uint32_t id = 0; id < d->caps[kind]; id++)
+		if (d->others[kind][id] == shared)
+			return id;
+	return DICT_NO_ID;
 }
 
 /* --- span --- */

@@ -35,7 +35,8 @@ struct encoder {
 	struct str noted[NOTED_MAX];
 	uint32_t noted_cnt;
 	bool is_noting;
-	/* What the pointers of one transaction were found to be: a batch has one copy of most strings. */
+	/* What the pointers of one transaction were found to be: a batch has one copy of most
+	 * strings. */
 	struct encoder_slot {
 		const void *p;
 		uint32_t id;
@@ -71,6 +72,10 @@ void decoder_fini(struct decoder *d);
  * and the dictionary, resources and scopes from the arena or the decoder. 0, -EUCLEAN, -ENOMEM. */
 int decode_chunk(struct decoder *d, struct arena *a, struct str chunk, struct span **ret,
 		 uint32_t *ret_cnt);
+/* A resource or scope of the dictionary, as long as the decoder; NULL: there is none. */
+const void *decoder_shared(struct decoder *d, enum dict_kind kind, uint32_t id);
+/* The id of one that a span came with; DICT_NO_ID: it stood in its chunk. */
+uint32_t decoder_shared_id(const struct decoder *d, enum dict_kind kind, const void *shared);
 /* NULL: too short to be a chunk. */
 const uint8_t *chunk_trace_id(struct str chunk);
 /* The parts of a FIELD dictionary entry: 0 or -EUCLEAN. */

@@ -5,6 +5,7 @@
  * Runs in the committer's thread alone, which is the only writer. It neither waits nor tries again
  * (append.c does), except past a partition that turned out damaged or full. The invariant: a span
  * is marked done when, and only when, the transaction that holds it was committed. */
+#include "store/block.h"
 #include "store/env.h"
 
 #include <errno.h>
@@ -40,8 +41,8 @@ static struct route route_of(const struct store *s)
 	uint64_t now = clock_real_ns(), age = s->conf.max_age_ns;
 
 	return (struct route){
-	    .lo_ns = age && age < now ? now - age : 0,
-	    .hi_ns = now + AHEAD_NS,
+		.lo_ns = age && age < now ? now - age : 0,
+		.hi_ns = now + AHEAD_NS,
 	};
 }
 
@@ -177,6 +178,7 @@ struct writing {
 	MDB_txn *txn;
 	MDB_cursor *spans, *traces;
 	struct part_meta meta;
+	uint64_t block_spans;
 	struct strbuf chunk;
 };
 
@@ -233,6 +235,21 @@ static int dict_entry_put(void *arg, enum dict_kind kind, uint32_t id, struct st
 	return store_err(mdb_put(w->txn, w->p->dict, &key, &val, MDB_NOOVERWRITE));
 }
 
+static int take_blocks(struct writing *w)
+{
+	struct writer *writer = w->p->writer;
+	int err = 0;
+
+	if (!writer->has_no_blocks)
+		err = blocks_build(w->p, w->txn, w->meta.spans, BLOCK_SPANS);
+	if (err != -EUCLEAN && err != -ENOMEM)
+		return err ?: blocks_spans(w->p, w->txn, &w->block_spans);
+	log_warn("store: no more columns in partition %s: %s", w->p->name, strerror(-err));
+	writer->has_no_blocks = true;
+	w->block_spans = w->meta.spans;
+	return 0;
+}
+
 static int take_write(struct writing *w, const struct take *t)
 {
 	int err = 0;
@@ -241,7 +258,8 @@ static int take_write(struct writing *w, const struct take *t)
 	for (uint32_t g = 0; g < t->group_cnt && !err; g++)
 		err = group_put(w, t->order + t->groups[g].at, t->groups[g].cnt);
 	err = err ?: dict_each_new(w->p->writer->dict, dict_entry_put, w);
-	return err ?: part_meta_put(w->p, w->txn, &w->meta);
+	err = err ?: part_meta_put(w->p, w->txn, &w->meta);
+	return err ?: take_blocks(w);
 }
 
 static int txn_write(struct writing *w, const struct take *t)
@@ -286,6 +304,8 @@ static void take_done(struct store *s, struct take *t, struct writing *w, uint64
 	stat_add(s->cells.commit_us, (clock_mono_ns() - began_ns) / 1000);
 	pthread_mutex_lock(&s->parts_lock);
 	p->committed = w->meta;
+	p->block_spans = w->block_spans;
+	p->committed_ns = clock_mono_ns();
 	p->bytes = folder_part_bytes(s, p->name);
 	p->is_unsynced = true;
 	writers_trim(s);

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { READERS_MAX = 510, TABLES = 4 };
+enum { READERS_MAX = 510, TABLES = 5 };
 
 int store_err(int rc)
 {
@@ -126,16 +126,20 @@ static int tables_open(struct part *p, MDB_txn *txn, unsigned create)
 		rc = mdb_dbi_open(txn, "spans", create | MDB_INTEGERKEY, &p->spans);
 	if (!rc)
 		rc = mdb_dbi_open(txn, "traces", create | MDB_INTEGERKEY | dups, &p->traces);
-	return rc;
+	if (rc)
+		return rc;
+	rc = mdb_dbi_open(txn, "columns", create | MDB_INTEGERKEY, &p->columns);
+	p->has_columns = rc == 0;
+	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 static int tables_make(struct part *p)
 {
 	struct part_meta m = {
-	    .format = STORE_FORMAT,
-	    .number = p->number,
-	    .start_ns = p->start_ns,
-	    .width_ns = p->width_ns,
+		.format = STORE_FORMAT,
+		.number = p->number,
+		.start_ns = p->start_ns,
+		.width_ns = p->width_ns,
 	};
 	MDB_txn *txn;
 	int err = store_err(mdb_txn_begin(p->env, NULL, 0, &txn));
@@ -191,13 +195,13 @@ static int table_walk(MDB_txn *txn, MDB_dbi dbi)
 
 static int tables_walk(struct part *p)
 {
-	const MDB_dbi dbis[TABLES] = {p->meta, p->dict, p->spans, p->traces};
+	const MDB_dbi dbis[TABLES] = {p->meta, p->dict, p->spans, p->traces, p->columns};
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(p->env, NULL, MDB_RDONLY, &txn);
 
 	if (rc)
 		return store_err(rc);
-	for (size_t i = 0; i < TABLES && !rc; i++)
+	for (size_t i = 0; i < (p->has_columns ? TABLES : TABLES - 1) && !rc; i++)
 		rc = table_walk(txn, dbis[i]);
 	mdb_txn_abort(txn);
 	return store_err(rc);
@@ -237,7 +241,7 @@ static int env_open(struct store *s, struct part *p)
 	if (!s->conf.read_only)
 		mdb_env_set_mapsize(p->env, s->map_bytes);
 	return store_err(mdb_env_open(
-	    p->env, path, MDB_NOTLS | (s->conf.read_only ? MDB_RDONLY : MDB_NOMETASYNC), 0640));
+		p->env, path, MDB_NOTLS | (s->conf.read_only ? MDB_RDONLY : MDB_NOMETASYNC), 0640));
 }
 
 int part_open(struct store *s, struct part *p, bool is_new)

@@ -26,19 +26,24 @@ struct part {
 	enum part_state state;
 	uint32_t refs; /* who uses env; the last one of a PART_GONE frees it */
 	MDB_env *env;  /* NULL: closed */
-	MDB_dbi meta, dict, spans, traces;
+	MDB_dbi meta, dict, spans, traces, columns;
+	bool has_columns; /* the partition has the table of blocks */
 	bool is_full;	  /* takes nothing more, whatever its size */
 	bool is_stale;	  /* the environment gave up: closed and opened again when nobody uses it */
 	bool is_unsynced; /* its last commit may still be undone by a power cut */
 	uint64_t bytes;	  /* on disk */
 	uint64_t used_ns; /* CLOCK_MONOTONIC */
 	struct part_meta committed;
+	uint64_t block_spans;  /* of the committed ones: those in blocks */
+	uint64_t committed_ns; /* CLOCK_MONOTONIC of the last commit; 0: none that waits for blocks
+				*/
 	/* Of the committer's thread alone: NULL while nothing was written lately. */
 	struct writer *writer;
 };
 
 struct writer {
 	struct dict *dict;
+	bool has_no_blocks; /* its chunks could not be read: no more tries */
 	struct encoder enc;
 };
 
@@ -115,6 +120,16 @@ int folder_part_make(struct store *s, const char *name);
 void folder_part_remove(struct store *s, const char *name, const char *suffix);
 int folder_part_rename(struct store *s, const char *name, const char *suffix);
 uint64_t folder_part_bytes(struct store *s, const char *name);
+
+/* --- blocks.c: the columns of a partition --- */
+
+/* In a write transaction: blocks for the first `spans` spans of the partition, as long as at least
+ * at_least of them are in none. */
+int blocks_build(const struct part *p, MDB_txn *txn, uint64_t spans, uint32_t at_least);
+/* Takes parts_lock: blocks for what waits in a partition that nobody writes to any more. */
+void blocks_build_idle(struct store *s);
+/* How many of the spans are in blocks. */
+int blocks_spans(const struct part *p, MDB_txn *txn, uint64_t *ret);
 
 /* --- append.c, commit.c, retain.c --- */
 

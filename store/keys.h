@@ -23,6 +23,8 @@
  *   spans   u64 sequence, from 1, up  a chunk (MDB_APPEND)
  *   traces  u64 trace_key(trace id)   u64 sequences of its chunks (DUPSORT DUPFIXED INTEGERDUP).
  *                                     Other traces may share the key: the chunk's own id decides.
+ *   columns u64 sequence of the last  a block, see below. Partitions of before 2026-12 have no such
+ *           chunk in the block        table. It says nothing that the chunks do not say.
  *
  *   meta:  u32 format  u32 number(1 for no suffix)  u64 start_ns  u64 width_ns  u64 spans
  *          u64 chunks(= last sequence)  u64 min_start_ns  u64 max_start_ns  u64 max_end_ns
@@ -71,6 +73,24 @@
  *
  *   dict kinds: STRING: the bytes. FIELD: u8 enum tag_scope, u8 type, key. SHAPE: v field id, each.
  *   RESOURCE, SCOPE: as above.
+ *
+ * A BLOCK: the spans of consecutive chunks by column (columns.h has the picture)
+ *   block  = v chunks   v spans   v spans of the partition up to and with this block
+ *            8 first start   8 last start   8 last end
+ *            v count and resources: v 0: attrs follow, id + 1: dictionary
+ *            v count and scopes: v 0: str name, str version, attrs follow, id + 1: dictionary
+ *            v count and groups   8 bytes that nobody reads
+ *   group  = v rows   v flags (enum group_flag)   v count and str keys
+ *            then the columns of enum column_id and one per key, each: v length, and in that length
+ *            u8 form. OPAQUE: nothing more.
+ *            NUMBERS: for each run of 128 rows 8 base, 4 offset of its numbers behind the heads of
+ *            all runs, 4 width; then the numbers less base, packed.
+ *            VALUES: v count, v length and values, the rows' indices packed in as many bits as the
+ *            last index needs.
+ *   packed = width bits each, lowest bits first, up to a whole byte; widths from 57 on are 64
+ *   str    = v length, bytes       attrs = v count, then str key and value each
+ *   value  = u8 enum val_type. STR: str. INT: z. DOUBLE: 8. BOOL: one byte. ARRAY: u8 type of all
+ *            elements, v count, elements without their types. EMPTY stands for all else.
  *
  * WHAT GOES INTO THE DICTIONARY, so that it stays bounded per partition (the writer keeps a copy in
  * memory): never more entries or bytes of a kind than enum dict_limit says, never an entry longer

@@ -148,13 +148,19 @@ static int dict_get(void *arg, enum dict_kind kind, uint32_t id, struct str *ret
 	return 0;
 }
 
-static int chunk_decode(struct read_part *rp, struct arena *a, MDB_val val, struct span **ret,
-			uint32_t *ret_cnt)
+struct decoder *read_decoder(struct read_part *rp)
 {
 	if (!rp->has_dec)
 		decoder_init(&rp->dec, dict_get, rp);
 	rp->has_dec = true;
-	return decode_chunk(&rp->dec, a, (struct str){val.mv_data, val.mv_size}, ret, ret_cnt);
+	return &rp->dec;
+}
+
+static int chunk_decode(struct read_part *rp, struct arena *a, MDB_val val, struct span **ret,
+			uint32_t *ret_cnt)
+{
+	return decode_chunk(read_decoder(rp), a, (struct str){val.mv_data, val.mv_size}, ret,
+			    ret_cnt);
 }
 
 /* --- a trace --- */
@@ -318,36 +324,73 @@ static int walk_chunk(struct walk *w, struct read_part *rp, MDB_val val)
 	return err;
 }
 
-static int walk_part(struct walk *w, struct read_part *rp)
+void read_walk_begin(struct read_part *rp)
 {
-	MDB_cursor *cur;
-	MDB_val key, val;
-	int err = 0, rc = mdb_cursor_open(rp->txn, rp->part->spans, &cur);
-
 	rp->walks++;
-	if (!rc) {
-		rc = mdb_cursor_get(cur, &key, &val, MDB_LAST);
-		for (; !rc && !err; rc = mdb_cursor_get(cur, &key, &val, MDB_PREV))
-			err = walk_chunk(w, rp, val);
-		mdb_cursor_close(cur);
-	}
-	if (rc && rc != MDB_NOTFOUND)
-		read_unclean(w->r, rp);
+}
+
+void read_walk_end(struct read_part *rp)
+{
 	if (--rp->walks == 0 && rp->has_dec && !rp->keeps_dec) {
 		decoder_fini(&rp->dec);
 		rp->has_dec = false;
 	}
+}
+
+/* The cursor on the last chunk that is not behind `last`. */
+static int seek(MDB_cursor *cur, uint64_t last, MDB_val *key, MDB_val *val)
+{
+	uint64_t at = last;
+	int rc;
+
+	*key = (MDB_val){sizeof(at), &at};
+	rc = last == UINT64_MAX ? MDB_NOTFOUND : mdb_cursor_get(cur, key, val, MDB_SET_RANGE);
+	if (rc == MDB_NOTFOUND)
+		return mdb_cursor_get(cur, key, val, MDB_LAST);
+	if (!rc && key->mv_size == sizeof(at) && memcmp(key->mv_data, &last, sizeof(at)) != 0)
+		return mdb_cursor_get(cur, key, val, MDB_PREV);
+	return rc;
+}
+
+static uint64_t seq_of(MDB_val key)
+{
+	uint64_t seq = 0;
+
+	if (key.mv_size == sizeof(seq))
+		memcpy(&seq, key.mv_data, sizeof(seq));
+	return seq;
+}
+
+int read_walk_chunks(struct store_read *r, struct read_part *rp, uint64_t first, uint64_t last,
+		     store_span_fn *fn, void *arg)
+{
+	struct walk w = {.r = r, .fn = fn, .arg = arg};
+	MDB_cursor *cur;
+	MDB_val key, val;
+	int err = 0, rc = mdb_cursor_open(rp->txn, rp->part->spans, &cur);
+
+	arena_init(&w.mem, WALK_ARENA_MAX);
+	if (!rc) {
+		rc = seek(cur, last, &key, &val);
+		for (; !rc && !err && seq_of(key) >= first;
+		     rc = mdb_cursor_get(cur, &key, &val, MDB_PREV))
+			err = walk_chunk(&w, rp, val);
+		mdb_cursor_close(cur);
+	}
+	if (rc && rc != MDB_NOTFOUND)
+		read_unclean(r, rp);
+	arena_fini(&w.mem);
 	return err;
 }
 
 int store_walk(struct store_read *r, store_span_fn *fn, void *arg)
 {
-	struct walk w = {.r = r, .fn = fn, .arg = arg};
 	int err = 0;
 
-	arena_init(&w.mem, WALK_ARENA_MAX);
-	for (size_t i = 0; i < r->cnt && !err; i++)
-		err = walk_part(&w, &r->at[i]);
-	arena_fini(&w.mem);
+	for (size_t i = 0; i < r->cnt && !err; i++) {
+		read_walk_begin(&r->at[i]);
+		err = read_walk_chunks(r, &r->at[i], 1, UINT64_MAX, fn, arg);
+		read_walk_end(&r->at[i]);
+	}
 	return err;
 }

@@ -24,5 +24,13 @@ struct store_read {
 
 /* Counts and, once per partition of a read, says that something was left out. */
 void read_unclean(struct store_read *r, struct read_part *rp);
+/* The partition's decoder, made when needed. */
+struct decoder *read_decoder(struct read_part *rp);
+/* Around a walk: the decoder goes when nobody walks and no result points into it. */
+void read_walk_begin(struct read_part *rp);
+void read_walk_end(struct read_part *rp);
+/* The spans of chunks first to last, the last chunk first. What fn returns ends the walk. */
+int read_walk_chunks(struct store_read *r, struct read_part *rp, uint64_t first, uint64_t last,
+		     store_span_fn *fn, void *arg);
 
 #endif
