@@ -37,9 +37,12 @@ struct tval eval_keep(struct eval *e, const struct tval *v)
 /* The first value that is there: of a field with many, outside of comparisons, one must do. */
 static void field_value(struct eval *e, const struct field_ref *f, uint32_t i, struct tval *ret)
 {
-	uint32_t cnt = field_cnt(f, &e->trace, i);
+	uint32_t cnt = e->given ? 0 : field_cnt(f, &e->trace, i);
 
 	*ret = TVAL_NIL;
+	for (uint32_t n = 0; n < e->given_cnt; n++)
+		if (e->given[n].field == f)
+			*ret = e->given[n].val;
 	for (uint32_t n = 0; n < cnt && ret->type == TYPE_NIL; n++)
 		*ret = field_get(f, &e->trace, i, n);
 }
@@ -160,13 +163,14 @@ static bool compare_nil(struct eval *e, const struct expr *x, uint32_t i)
 /* How many values x has: one, unless it is a field of events or links. */
 static uint32_t value_cnt(struct eval *e, const struct expr *x, uint32_t i)
 {
-	return x->kind == EXPR_FIELD ? field_cnt(&x->field, &e->trace, i) : 1;
+	return x->kind == EXPR_FIELD && !e->given ? field_cnt(&x->field, &e->trace, i) : 1;
 }
 
 static void nth_value(struct eval *e, const struct expr *x, uint32_t i, uint32_t n,
 		      struct tval *ret)
 {
-	bool many = x->kind == EXPR_FIELD && (field_flags(&x->field) & (FIELD_EVENT | FIELD_LINK));
+	bool many = x->kind == EXPR_FIELD && !e->given &&
+		    (field_flags(&x->field) & (FIELD_EVENT | FIELD_LINK));
 
 	if (many)
 		*ret = field_get(&x->field, &e->trace, i, n);

@@ -6,13 +6,21 @@
 
 #include "query/query_impl.h"
 
+/* The value of a field that does not come from a span. */
+struct field_given {
+	const struct field_ref *field; /* by address: where it stands in the query */
+	struct tval val;
+};
+
 struct eval {
 	struct query *q;
 	const struct tql *tql;
 	struct trace trace;
-	uint8_t *marks;	    /* one per span, for set operators */
-	uint32_t *families; /* two per span, for siblings */
-	int err;	    /* the first error; sticky */
+	uint8_t *marks;			 /* one per span, for set operators */
+	uint32_t *families;		 /* two per span, for siblings */
+	const struct field_given *given; /* NULL: fields come from the trace */
+	uint32_t given_cnt;
+	int err; /* the first error; sticky */
 };
 
 struct span_set {
@@ -31,8 +39,5 @@ int eval_trace(struct eval *e, struct span_set **ret);
 bool eval_true(struct eval *e, const struct expr *x, uint32_t i);
 /* Of a comparison of a field with a literal: is it true when the field has this value? */
 bool eval_true_for(struct eval *e, const struct expr *x, const struct tval *v);
-/* Is span i in what the first stage could find, if it were alone? false: no query with this first
- * stage can find a trace by this span. */
-bool eval_candidate(struct eval *e, const struct stage *s, uint32_t i);
 
 #endif

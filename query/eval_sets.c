@@ -381,13 +381,3 @@ int eval_trace(struct eval *e, struct span_set **ret)
 	*ret = all->cnt ? pipeline(e, e->tql->pipe, all) : NULL;
 	return e->err;
 }
-
-/* --- candidates --- */
-bool eval_candidate(struct eval *e, const struct stage *s, uint32_t i)
-{
-	if (s->kind == STAGE_FILTER)
-		return (s->expr && s->expr->whole) || eval_true(e, s->expr, i);
-	if (s->kind == STAGE_SETOP)
-		return eval_candidate(e, s->l, i) || eval_candidate(e, s->r, i);
-	return true;
-}

@@ -6,6 +6,7 @@
 #define WIRESPAN_QUERY_FIELDS_H
 
 #include "query/ops.h"
+#include "store/columns.h"
 
 /* Where a query is evaluated: the spans of one trace, or only one of them when the query needs no
  * more (tql.trace is false). */
@@ -41,6 +42,8 @@ struct field {
 	uint32_t flags;
 	/* nth: which event or link. */
 	struct tval (*get)(struct trace *t, uint32_t i, uint32_t nth);
+	/* Where a block has it; 0: nowhere. COLUMN_ROOT: tells only whether it is -1. */
+	enum column_id column;
 };
 
 enum attr_scope {

@@ -75,8 +75,11 @@ int query_fail_memory(struct query *q)
 
 int query_poll(struct query *q)
 {
-	if (++q->steps % POLL_STEPS)
-		return 0;
+	return ++q->steps % POLL_STEPS ? 0 : query_poll_now(q);
+}
+
+int query_poll_now(struct query *q)
+{
 	if (q->limits.gone && q->limits.gone(q->limits.gone_arg))
 		return query_fail(q, -ECANCELED, "the client has gone");
 	if (clock_mono_ns() > q->deadline_ns)

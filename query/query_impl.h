@@ -25,6 +25,8 @@ int query_fail(struct query *q, int err, const char *fmt, ...) PRINTF_LIKE(3, 4)
 int query_fail_memory(struct query *q);
 /* Called per span: now and then asks the clock and the asker. 0, -ETIMEDOUT, -ECANCELED. */
 int query_poll(struct query *q);
+/* The same at once: for longer pieces of work. */
+int query_poll_now(struct query *q);
 /* Parses into the query's arena. Metrics are refused unless asked for. */
 int query_parse(struct query *q, struct str text, struct tql *ret);
 /* Opens the one read of the query. */

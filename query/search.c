@@ -152,6 +152,7 @@ int search_trace(struct eval *e, const struct show *show, const struct span *spa
 /* --- all traces --- */
 struct search {
 	const struct search_params *p;
+	struct plan *plan;
 	struct eval eval;
 	const struct show *show;
 	bool most_recent;
@@ -231,7 +232,11 @@ static int on_trace(void *arg, const struct span *spans, uint32_t cnt)
 	if (!wanted(s, spans, cnt))
 		return 0;
 	rc = search_trace(&s->eval, s->show, spans, cnt, s->spss, &t);
-	return rc <= 0 ? rc : keep(s, &t);
+	if (rc > 0)
+		rc = keep(s, &t);
+	if (s->most_recent && s->cnt == s->limit)
+		s->plan->floor_ns = s->at[0].start_ns;
+	return rc;
 }
 
 static int newest_first(const void *a, const void *b)
@@ -270,6 +275,7 @@ int query_search(struct query *q, const struct search_params *p, struct search_r
 	struct tql t;
 	int err = begin(q, p, &t, &s);
 
+	s.plan = &plan;
 	plan.tql = &t;
 	err = err ?: plan_traces(&plan, on_trace, &s);
 	if (err)

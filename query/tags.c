@@ -109,6 +109,7 @@ struct look {
 	bool whole;		   /* has to load traces */
 	struct eval eval;
 	int (*fn)(struct look *l, uint32_t i); /* span i of eval.trace */
+	plan_rows_fn *rows_fn;		       /* the same for rows; NULL: only spans */
 	struct pairs pairs;
 	struct field_ref field; /* values */
 	enum attr_scope scope;	/* names; ATTR_ANY: all */
@@ -124,7 +125,7 @@ static void look_begin(struct look *l, struct query *q, const struct tag_params 
 	}
 	if (l->tql.pipe && l->tql.pipe->kind == STAGE_FILTER && !l->tql.pipe->next)
 		l->filter = l->tql.pipe->expr;
-	l->whole = l->filter && l->filter->whole;
+	l->whole = !plan_is_local(l->filter);
 	l->tql.tree = l->tql.tree && l->filter;
 }
 
@@ -156,18 +157,28 @@ static int on_trace(void *arg, const struct span *spans, uint32_t cnt)
 static int on_span(void *arg, const struct span *sp)
 {
 	struct look *l = arg;
+	int err = 0;
 
-	trace_init(&l->eval.trace, sp, 1);
-	return look_at(l, 0);
+	if (l->tql.tree) {
+		arena_reset(&l->q->scratch);
+		err = eval_begin(&l->eval, sp, 1);
+	} else {
+		trace_init(&l->eval.trace, sp, 1);
+	}
+	return err ?: look_at(l, 0);
 }
 
-static int look(struct look *l)
+/* fields: what rows_fn needs of each row; NULL: it takes only whole spans. */
+static int look(struct look *l, const struct field_ref *const *fields, uint32_t field_cnt)
 {
 	struct plan p = {.q = l->q, .from_ns = l->params->from_ns, .to_ns = l->params->to_ns};
+	struct plan_rows pr = {l->filter, fields, field_cnt, l->rows_fn, on_span, l};
 
 	eval_init(&l->eval, l->q, &l->tql);
 	p.tql = l->filter ? &l->tql : NULL;
-	return l->whole ? plan_traces(&p, on_trace, l) : plan_spans(&p, on_span, l);
+	if (l->whole)
+		return plan_traces(&p, on_trace, l);
+	return l->rows_fn ? plan_rows(&p, &pr) : plan_spans(&p, on_span, l);
 }
 
 /* --- names --- */
@@ -203,11 +214,21 @@ static int one_is_enough(struct look *l, uint32_t i)
 	return 1;
 }
 
+static int row_is_enough(void *arg, struct columnar *c, const struct rows *rows,
+			 const struct columnar_field *fields)
+{
+	struct look *l = arg;
+
+	(void)c;
+	(void)fields;
+	return rows_next(rows, 0) < rows->cnt ? one_is_enough(l, 0) : 0;
+}
+
 static int on_key(void *arg, enum tag_scope scope, struct str key)
 {
 	static const enum attr_scope scopes[TAG_SCOPE_COUNT] = {
-	    [TAG_SPAN] = ATTR_SPAN, [TAG_RESOURCE] = ATTR_RESOURCE, [TAG_EVENT] = ATTR_EVENT,
-	    [TAG_LINK] = ATTR_LINK, [TAG_SCOPE] = ATTR_SCOPE,
+		[TAG_SPAN] = ATTR_SPAN, [TAG_RESOURCE] = ATTR_RESOURCE, [TAG_EVENT] = ATTR_EVENT,
+		[TAG_LINK] = ATTR_LINK, [TAG_SCOPE] = ATTR_SCOPE,
 	};
 	struct attr attr = {.key = key};
 	struct attrs one = {.at = &attr, .cnt = 1};
@@ -222,7 +243,8 @@ static int names_of_store(struct look *l)
 	int err;
 
 	l->fn = one_is_enough;
-	err = look(l);
+	l->rows_fn = row_is_enough;
+	err = look(l, NULL, 0);
 	if (err || !l->pairs.cnt)
 		return err;
 	l->pairs.cnt = 0;
@@ -290,7 +312,7 @@ int query_tag_names(struct query *q, const struct tag_params *p, struct tag_name
 	err = scope_param(q, p->name, &attrs, &intrinsics, &l.scope);
 	if (!err && attrs && l.filter) {
 		l.fn = names_of_span;
-		err = look(&l);
+		err = look(&l, NULL, 0);
 	} else if (!err && attrs) {
 		err = names_of_store(&l);
 	}
@@ -306,9 +328,9 @@ int query_tag_names(struct query *q, const struct tag_params *p, struct tag_name
 static int add_value(struct look *l, const struct tval *v)
 {
 	static const char *const types[] = {
-	    [TYPE_STR] = "string",   [TYPE_INT] = "int",	   [TYPE_FLOAT] = "float",
-	    [TYPE_BOOL] = "bool",    [TYPE_DURATION] = "duration", [TYPE_STATUS] = "keyword",
-	    [TYPE_KIND] = "keyword",
+		[TYPE_STR] = "string",	 [TYPE_INT] = "int",	       [TYPE_FLOAT] = "float",
+		[TYPE_BOOL] = "bool",	 [TYPE_DURATION] = "duration", [TYPE_STATUS] = "keyword",
+		[TYPE_KIND] = "keyword",
 	};
 	int rc = 0;
 
@@ -352,6 +374,54 @@ static int values_of_span(struct look *l, uint32_t i)
 	return values_of_field(l, &span, i) ?: values_of_field(l, &resource, i);
 }
 
+/* The entries of the table that some row has. */
+static int values_of_column(struct look *l, const struct rows *rows, const struct columnar_field *f,
+			    bool *has)
+{
+	uint64_t codes[COLUMN_RUN];
+	uint32_t from = 0, to = 0;
+	int rc = 0;
+
+	if (!rows->bits) /* every entry is some row's */
+		memset(has, 1, f->cnt);
+	for (uint32_t row = rows->bits ? rows_next(rows, 0) : rows->cnt; row < rows->cnt;
+	     row = rows_next(rows, row + 1)) {
+		if (row >= to) {
+			from = row;
+			to = rows->cnt - from < COLUMN_RUN ? rows->cnt : from + COLUMN_RUN;
+			column_read(f->column, from, to - from, codes);
+		}
+		has[codes[row - from]] = true;
+	}
+	for (uint32_t i = 0; i < f->cnt && !rc; i++)
+		if (has[i])
+			rc = add_value(l, &f->table[i]);
+	return rc;
+}
+
+static int values_of_rows(void *arg, struct columnar *c, const struct rows *rows,
+			  const struct columnar_field *fields)
+{
+	struct look *l = arg;
+	uint32_t cnt = l->field.intrinsic || l->field.scope != ATTR_ANY ? 1 : 2;
+	int rc = 0;
+
+	if (rows_next(rows, 0) == rows->cnt)
+		return 0;
+	for (uint32_t i = 0; i < cnt && !rc; i++) {
+		const struct columnar_field *f = &fields[i];
+		bool *has;
+
+		if (!f->column) {
+			rc = add_value(l, &f->table[0]);
+			continue;
+		}
+		has = arena_array(c->mem, bool, (size_t)1 << f->column->width);
+		rc = has ? values_of_column(l, rows, f, has) : query_fail_memory(l->q);
+	}
+	return rc;
+}
+
 /* Statuses and kinds: all there are. */
 static int add_keywords(struct look *l, enum tql_type type)
 {
@@ -378,6 +448,8 @@ static int field_param(struct look *l)
 
 static int collect_values(struct look *l)
 {
+	struct field_ref span = l->field, resource = l->field;
+	const struct field_ref *const both[] = {&span, &resource}, *field = &l->field;
 	uint32_t flags = field_flags(&l->field);
 	enum tql_type type = field_type(&l->field);
 
@@ -389,7 +461,12 @@ static int collect_values(struct look *l)
 	l->tql.tree = l->tql.tree || (flags & FIELD_TREE);
 	l->pairs.limit = l->params->limit;
 	l->fn = values_of_span;
-	return look(l);
+	l->rows_fn = values_of_rows;
+	span.scope = ATTR_SPAN;
+	resource.scope = ATTR_RESOURCE;
+	if (l->field.intrinsic || l->field.scope != ATTR_ANY)
+		return look(l, &field, 1);
+	return look(l, both, 2);
 }
 
 int query_tag_values(struct query *q, const struct tag_params *p, struct tag_values *ret)
