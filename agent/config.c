@@ -20,6 +20,10 @@
 static const struct config_key keys[] = {
 	{"listen", &config_address, F(listen), "127.0.0.1:3200",
 	 "Address and port to serve on; [::1]:3200 for IPv6.", 0, 0},
+	{"otlp.listen", &config_address_or_none, F(otlp_listen), "",
+	 "Take OTLP/HTTP here too, usually 127.0.0.1:4318.", 0, 0},
+	{"otlp.answer", &config_when, F(otlp_commits), "accepted",
+	 "Answer when spans are accepted, or on disk (committed).", 0, 0},
 	{"store", &config_text, F(store), "/var/lib/wirespan", "Folder that holds the spans.", 0,
 	 0},
 	{"capture", &config_switch, F(capture), "on",

@@ -58,6 +58,8 @@ struct selectors {
 
 struct config {
 	char *listen;  /* 127.0.0.1:3200 */
+	char *otlp_listen; /* a second port for OTLP/HTTP alone; NULL: none */
+	bool otlp_commits; /* otlp.answer: committed */
 	char *store;   /* folder */
 	bool capture;  /* off: serve the store, load no BPF, need no root */
 	bool insecure; /* listen beyond loopback without a token */

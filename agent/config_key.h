@@ -38,7 +38,7 @@ struct config_key {
 	uint64_t min, max; /* numbers */
 };
 
-extern const struct config_kind config_address, config_text, config_path, config_name, config_switch,
+extern const struct config_kind config_address, config_address_or_none, config_when, config_text, config_path, config_name, config_switch,
 	config_level, config_ports, config_globs, config_hosts, config_count, config_power_of_two,
 	config_size, config_duration, config_ratio, config_paths, config_selectors;
 

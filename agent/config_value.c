@@ -121,6 +121,16 @@ static int address_parse(const struct config_key *key, void *field, const char *
 const struct config_kind config_address = {"ADDR:PORT", .parse = address_parse,
 					   .clear = text_clear};
 
+/* Empty means none. */
+static int address_or_none_parse(const struct config_key *key, void *field, const char *text,
+				 struct strbuf *why)
+{
+	return *text ? address_parse(key, field, text, why) : path_parse(key, field, text, why);
+}
+
+const struct config_kind config_address_or_none = {
+	"ADDR:PORT", .parse = address_or_none_parse, .clear = text_clear};
+
 /* --- words --- */
 
 static int switch_parse(const struct config_key *key, void *field, const char *text,
@@ -140,6 +150,20 @@ static int switch_parse(const struct config_key *key, void *field, const char *t
 }
 
 const struct config_kind config_switch = {"on|off", .is_switch = true, .parse = switch_parse};
+
+static int when_parse(const struct config_key *key, void *field, const char *text,
+		      struct strbuf *why)
+{
+	bool commits = strcmp(text, "committed") == 0;
+
+	(void)key;
+	if (!commits && strcmp(text, "accepted") != 0)
+		return refuse(why, text, "accepted or committed");
+	*(bool *)field = commits;
+	return 0;
+}
+
+const struct config_kind config_when = {"WHEN", .parse = when_parse};
 
 static int level_parse(const struct config_key *key, void *field, const char *text,
 		       struct strbuf *why)

@@ -25,7 +25,7 @@ struct run {
 	char **argv;
 	struct config conf;
 	struct store *store;
-	struct web *web;
+	struct web *web, *otlp; /* otlp: the port for OTLP alone, or NULL */
 	struct loader *loader;
 	struct drain *drain;
 	bool is_ready;
@@ -75,7 +75,7 @@ static int open_the_store(struct run *r)
 static int web_start_here(void *arg)
 {
 	struct run *r = arg;
-	const struct web_conf conf = {
+	struct web_conf conf = {
 		.listen = r->conf.listen,
 		.store = r->store,
 		.token_file = r->conf.token_file,
@@ -84,9 +84,16 @@ static int web_start_here(void *arg)
 		.hosts = (const char *const *)r->conf.hosts,
 		.insecure = r->conf.insecure,
 		.peers = r->conf.peers,
+		.ingest_commits = r->conf.otlp_commits,
 	};
+	int err = web_start(&r->web, &conf, &r->why);
 
-	return web_start(&r->web, &conf, &r->why);
+	if (err || !r->conf.otlp_listen)
+		return err;
+	conf.listen = r->conf.otlp_listen;
+	conf.peers = NULL;
+	conf.ingest_only = true;
+	return web_start(&r->otlp, &conf, &r->why);
 }
 
 static int start_the_web_server(struct run *r)
@@ -141,6 +148,7 @@ static int stop_in_reverse(struct run *r)
 {
 	drain_stop(r->drain);
 	loader_close(r->loader);
+	web_stop(r->otlp);
 	web_stop(r->web);
 	store_close(r->store);
 	config_fini(&r->conf);

@@ -44,6 +44,8 @@ void *exchange_new(void *web, const char *uri, struct MHD_Connection *conn)
 	x->rq.target = arena_str(&x->arena, uri, strlen(uri));
 	x->rq.params = params_parse(&x->arena, query);
 	x->route = route_find(x->rq.path, &x->arena, &x->rq.segment);
+	if (x->web->ingest_only && x->route && !x->route->ingest)
+		x->route = NULL;
 	return x;
 }
 
@@ -131,6 +133,7 @@ static enum MHD_Result answer(struct exchange *x)
 	strbuf_init(&out.body);
 	x->rq.store = x->web->store;
 	x->rq.ready = x->web->ready;
+	x->rq.commits = x->web->ingest_commits;
 	x->rq.peers = *header(x, PEER_HEADER) ? NULL : x->web->peers;
 	x->rq.accept = header(x, "Accept");
 	x->rq.content_type = header(x, "Content-Type");

@@ -16,6 +16,7 @@ struct web {
 	char **hosts;	     /* NULL-terminated copies */
 	struct peers *peers; /* NULL: none */
 	uint16_t port;
+	bool ingest_only, ingest_commits;
 	atomic_bool ready, stopping;
 };
 

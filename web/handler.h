@@ -18,6 +18,7 @@ struct request {
 	struct store *store;
 	struct arena *arena; /* lives as long as the request; without a limit: the URI bounds it */
 	bool ready;	     /* web_ready was called */
+	bool commits;	     /* spans that come in are answered for when they are committed */
 	const char *method;
 	struct str path;    /* as sent */
 	struct str segment; /* what stands for {} in the route's pattern, decoded */

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ingest.c - OTLP/HTTP in: POST /v1/traces as protobuf or JSON, plain or gzip, into the store. Does
- * not answer for what a span says: ids are the only thing that gets one rejected. The invariant:
- * the answer speaks the language of the request, and 503 (which exporters repeat) is given only
- * when none of the spans was taken. */
+/* ingest.c - OTLP in: the bytes of a request into the store, and around that HTTP's form, POST
+ * /v1/traces as protobuf or JSON, plain or gzip. Does not answer for what a span says: only ids and
+ * sheer size get one rejected, and then it is counted and the answer says so. The invariant: the
+ * answer speaks the language of the request, and 503 (which exporters repeat) is given only when
+ * repeating may help. */
+#include "web/ingest.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -13,19 +16,125 @@
 #include "web/handler.h"
 #include "web/json.h"
 
-/* google.rpc.Code */
-enum { RPC_INVALID_ARGUMENT = 3, RPC_RESOURCE_EXHAUSTED = 8, RPC_UNAVAILABLE = 14 };
-
 enum { MEMORY_PER_BYTE = 24, MEMORY_MIN = 4 * 1024 * 1024 };
 
-static const char PROTOBUF_IN[] = "application/x-protobuf";
+/* --- what is too much --- */
 
-/* The media type without its parameters. */
-static bool type_is(const char *content_type, const char *type)
+static bool span_is_large(const struct span *sp)
 {
-	size_t len = strcspn(content_type, "; \t");
+	bool large = sp->attrs.cnt > INGEST_ATTRS_MAX || sp->res->attrs.cnt > INGEST_ATTRS_MAX ||
+		     sp->scope->attrs.cnt > INGEST_ATTRS_MAX;
 
-	return len == strlen(type) && strncasecmp(content_type, type, len) == 0;
+	for (uint32_t i = 0; i < sp->event_cnt && !large; i++)
+		large = sp->events[i].attrs.cnt > INGEST_ATTRS_MAX;
+	for (uint32_t i = 0; i < sp->link_cnt && !large; i++)
+		large = sp->links[i].attrs.cnt > INGEST_ATTRS_MAX;
+	return large;
+}
+
+/* Leaves the large ones out; how many those were. */
+static size_t drop_large(struct otlp_spans *spans)
+{
+	size_t kept = 0, large;
+
+	for (size_t i = 0; i < spans->cnt; i++)
+		if (!span_is_large(&spans->at[i]))
+			spans->at[kept++] = spans->at[i];
+	large = spans->cnt - kept;
+	spans->cnt = kept;
+	return large;
+}
+
+static stat_cell *rejected_cell(const char *labels)
+{
+	return stats_cell(STAT_COUNTER, "ingest_rejected_total", labels,
+			  "Spans received by OTLP and left out, by reason.");
+}
+
+static void count(const struct otlp_spans *spans, size_t large)
+{
+	stat_add(stats_cell(STAT_COUNTER, "ingest_spans_total", "", "Spans received by OTLP."),
+		 spans->cnt);
+	stat_add(rejected_cell("reason=\"no_id\""), spans->rejected);
+	stat_add(rejected_cell("reason=\"attributes\""), large);
+}
+
+static void say_rejected(struct ingest_said *said, const struct otlp_spans *spans, size_t large)
+{
+	said->rejected = spans->rejected + large;
+	if (spans->rejected)
+		strbuf_printf(&said->why, "%zu spans without a trace id or a span id",
+			      spans->rejected);
+	if (large)
+		strbuf_printf(&said->why,
+			      "%s%zu spans with more than %d attributes (of the span, an event, a "
+			      "link, its scope or its resource)",
+			      said->why.len ? " and " : "", large, INGEST_ATTRS_MAX);
+	if (said->rejected)
+		strbuf_adds(&said->why, " were left out");
+}
+
+/* --- into the store --- */
+
+static void fail(struct ingest_said *said, int rpc, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+static void fail(struct ingest_said *said, int rpc, const char *fmt, ...)
+{
+	va_list ap;
+
+	said->rpc = rpc;
+	va_start(ap, fmt);
+	strbuf_vprintf(&said->why, fmt, ap);
+	va_end(ap);
+}
+
+static void store_spans(struct store *s, bool commits, struct otlp_spans *spans,
+			struct ingest_said *said)
+{
+	size_t large = drop_large(spans);
+	int err = spans->cnt ? store_append(s, spans->at, spans->cnt) : 0;
+
+	if (err == -EINVAL) {
+		fail(said, RPC_INVALID_ARGUMENT, "a value is nested too deeply");
+		return;
+	}
+	if (!err && commits && spans->cnt)
+		err = store_flush(s);
+	if (err) {
+		fail(said, RPC_UNAVAILABLE, "the store takes no spans now: %s", strerror(-err));
+		return;
+	}
+	count(spans, large);
+	say_rejected(said, spans, large);
+}
+
+void ingest_take(struct store *s, enum ingest_form form, bool commits, struct str body,
+		 struct ingest_said *ret)
+{
+	struct otlp_spans spans;
+	struct arena a;
+	int err;
+
+	*ret = (struct ingest_said){0};
+	strbuf_init(&ret->why);
+	arena_init(&a, MEMORY_MIN + body.len * MEMORY_PER_BYTE);
+	if (form == INGEST_JSON)
+		err = otlp_decode_json(&a, body.p, body.len, &spans, &ret->why);
+	else
+		err = otlp_decode_pb(&a, body.p, body.len, &spans, &ret->why);
+	if (err == -ENOMEM)
+		fail(ret, RPC_RESOURCE_EXHAUSTED,
+		     "the request needs too much memory: send smaller batches");
+	else if (err)
+		ret->rpc = RPC_INVALID_ARGUMENT;
+	else if (spans.cnt + spans.rejected > INGEST_SPANS_MAX)
+		fail(ret, RPC_RESOURCE_EXHAUSTED,
+		     "the request has %zu spans, more than the %d that are taken at once: send "
+		     "smaller batches",
+		     spans.cnt + spans.rejected, INGEST_SPANS_MAX);
+	else
+		store_spans(s, commits, &spans, ret);
+	arena_fini(&a);
 }
 
 /* --- answers: two small messages, in both forms --- */
@@ -55,9 +164,35 @@ static void pb_text(struct strbuf *out, int number, struct str s)
 	strbuf_add(out, s.p, s.len);
 }
 
+/* ExportTraceServiceResponse{1 partial_success{1 rejected_spans, 2 error_message}}. */
+void ingest_response(struct strbuf *out, const struct ingest_said *said)
+{
+	struct strbuf partial;
+
+	strbuf_init(&partial);
+	pb_number(&partial, 1, said->rejected);
+	pb_text(&partial, 2, (struct str){said->why.p, said->why.len});
+	pb_varint(out, 1 << 3 | 2);
+	pb_varint(out, partial.len);
+	strbuf_add(out, partial.p, partial.len);
+	strbuf_fini(&partial);
+}
+
+/* --- HTTP --- */
+
+static const char PROTOBUF_IN[] = "application/x-protobuf";
+
+/* The media type without its parameters. */
+static bool type_is(const char *content_type, const char *type)
+{
+	size_t len = strcspn(content_type, "; \t");
+
+	return len == strlen(type) && strncasecmp(content_type, type, len) == 0;
+}
+
 /* A google.rpc.Status: {1 code, 2 message}. */
 static void reply_status(const struct request *rq, struct reply *out, unsigned int http,
-			 unsigned int code, const char *message)
+			 int code, const char *message)
 {
 	struct json j = {&out->body, false};
 
@@ -65,105 +200,54 @@ static void reply_status(const struct request *rq, struct reply *out, unsigned i
 	strbuf_clear(&out->body);
 	if (!type_is(rq->content_type, TYPE_JSON)) {
 		out->type = PROTOBUF_IN;
-		pb_number(&out->body, 1, code);
+		pb_number(&out->body, 1, (uint64_t)code);
 		pb_text(&out->body, 2, str_of(message));
 		return;
 	}
 	out->type = TYPE_JSON;
 	json_open(&j, NULL, '{');
-	json_num(&j, "code", code);
+	json_num(&j, "code", (uint64_t)code);
 	json_str(&j, "message", str_of(message));
 	json_close(&j, '}');
 }
 
-static const char REJECTED[] = "spans without a trace id or a span id were left out";
-
-static void success_json(struct reply *out, size_t rejected)
+static void success_json(struct reply *out, const struct ingest_said *said)
 {
 	struct json j = {&out->body, false};
 
-	out->type = TYPE_JSON;
 	json_open(&j, NULL, '{');
 	json_open(&j, "partialSuccess", '{');
-	json_opt_num_str(&j, "rejectedSpans", rejected);
-	if (rejected)
-		json_str(&j, "errorMessage", str_of(REJECTED));
+	json_opt_num_str(&j, "rejectedSpans", said->rejected);
+	json_opt_str(&j, "errorMessage", (struct str){said->why.p, said->why.len});
 	json_close(&j, '}');
 	json_close(&j, '}');
 }
 
-/* ExportTraceServiceResponse{1 partial_success{1 rejected_spans, 2 error_message}}. */
-static void success_protobuf(struct reply *out, size_t rejected)
+static unsigned int http_status(int rpc)
 {
-	struct strbuf partial;
-
-	strbuf_init(&partial);
-	pb_number(&partial, 1, rejected);
-	pb_text(&partial, 2, rejected ? str_of(REJECTED) : STR(""));
-	out->type = PROTOBUF_IN;
-	pb_varint(&out->body, 1 << 3 | 2);
-	pb_varint(&out->body, partial.len);
-	strbuf_add(&out->body, partial.p, partial.len);
-	strbuf_fini(&partial);
+	return rpc == RPC_INVALID_ARGUMENT ? 400 : rpc == RPC_RESOURCE_EXHAUSTED ? 413 : 503;
 }
 
-static void reply_success(const struct request *rq, struct reply *out, size_t rejected)
+static void take(const struct request *rq, struct str body, struct reply *out)
 {
-	out->status = 200;
-	if (type_is(rq->content_type, TYPE_JSON))
-		success_json(out, rejected);
-	else
-		success_protobuf(out, rejected);
-}
+	bool json = type_is(rq->content_type, TYPE_JSON);
+	struct ingest_said said;
 
-/* --- the way in --- */
-
-static void count(const struct otlp_spans *spans)
-{
-	stat_add(stats_cell(STAT_COUNTER, "ingest_spans_total", "", "Spans received by OTLP."),
-		 spans->cnt);
-	stat_add(stats_cell(STAT_COUNTER, "ingest_rejected_total", "",
-			    "Spans received by OTLP and left out because they had no ids."),
-		 spans->rejected);
-}
-
-static void store_spans(const struct request *rq, const struct otlp_spans *spans, struct reply *out)
-{
-	int err = spans->cnt ? store_append(rq->store, spans->at, spans->cnt) : 0;
-
-	if (err) {
-		reply_status(rq, out, 503, RPC_UNAVAILABLE, strerror(-err));
-		return;
+	ingest_take(rq->store, json ? INGEST_JSON : INGEST_PROTOBUF, rq->commits, body, &said);
+	if (said.rpc) {
+		reply_status(rq, out, http_status(said.rpc), said.rpc, said.why.p);
+	} else {
+		out->status = 200;
+		out->type = json ? TYPE_JSON : PROTOBUF_IN;
+		if (json)
+			success_json(out, &said);
+		else
+			ingest_response(&out->body, &said);
 	}
-	count(spans);
-	reply_success(rq, out, spans->rejected);
+	strbuf_fini(&said.why);
 }
 
-static void decode(const struct request *rq, struct str body, struct reply *out)
-{
-	struct otlp_spans spans;
-	struct strbuf why;
-	struct arena a;
-	int err;
-
-	arena_init(&a, MEMORY_MIN + body.len * MEMORY_PER_BYTE);
-	strbuf_init(&why);
-	if (type_is(rq->content_type, TYPE_JSON))
-		err = otlp_decode_json(&a, body.p, body.len, &spans, &why);
-	else
-		err = otlp_decode_pb(&a, body.p, body.len, &spans, &why);
-	if (err == -ENOMEM)
-		reply_status(rq, out, 413, RPC_RESOURCE_EXHAUSTED,
-			     "the request needs too much memory");
-	else if (err)
-		reply_status(rq, out, 400, RPC_INVALID_ARGUMENT, why.p);
-	else
-		store_spans(rq, &spans, out);
-	strbuf_fini(&why);
-	arena_fini(&a);
-}
-
-static void gunzip_and_decode(const struct request *rq, struct reply *out)
+static void gunzip_and_take(const struct request *rq, struct reply *out)
 {
 	struct strbuf plain;
 	int err;
@@ -171,11 +255,12 @@ static void gunzip_and_decode(const struct request *rq, struct reply *out)
 	strbuf_init(&plain);
 	err = body_gunzip(rq->body, HTTP_BODY_MAX, &plain);
 	if (err == -EFBIG)
-		reply_status(rq, out, 413, RPC_RESOURCE_EXHAUSTED, "the request body is too large");
+		reply_status(rq, out, 413, RPC_RESOURCE_EXHAUSTED,
+			     "the request body is larger than 16 MiB: send smaller batches");
 	else if (err)
 		reply_status(rq, out, 400, RPC_INVALID_ARGUMENT, "the request body is not gzip");
 	else
-		decode(rq, (struct str){plain.p, plain.len}, out);
+		take(rq, (struct str){plain.p, plain.len}, out);
 	strbuf_fini(&plain);
 }
 
@@ -189,10 +274,10 @@ void ingest_traces(const struct request *rq, struct reply *out)
 		reply_text(out, 415, "415 unsupported media type, supported: [%s, %s]", TYPE_JSON,
 			   PROTOBUF_IN);
 	else if (strcasecmp(coding, "gzip") == 0)
-		gunzip_and_decode(rq, out);
+		gunzip_and_take(rq, out);
 	else if (*coding && strcasecmp(coding, "identity") != 0)
 		reply_status(rq, out, 400, RPC_INVALID_ARGUMENT,
 			     "only gzip is understood as Content-Encoding");
 	else
-		decode(rq, rq->body, out);
+		take(rq, rq->body, out);
 }

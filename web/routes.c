@@ -18,7 +18,7 @@ static const struct route routes[] = {
     {.pattern = "/api/v2/search/tags", .handler = api_tags_v2},
     {.pattern = "/api/search/tag/{}/values", .handler = api_values_v1},
     {.pattern = "/api/v2/search/tag/{}/values", .handler = api_values_v2},
-    {.pattern = "/v1/traces", .handler = ingest_traces, .body = true},
+    {.pattern = "/v1/traces", .handler = ingest_traces, .body = true, .ingest = true},
 };
 
 /* The segment is whatever stands between the two halves of the pattern, without a slash. */

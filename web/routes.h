@@ -10,6 +10,7 @@ struct route {
 	handler_fn *handler;
 	bool open; /* also without the token */
 	bool body; /* takes a request body; elsewhere bodies are thrown away */
+	bool ingest; /* also where nothing but ingest is served */
 };
 
 /* Matches the path as it was sent, so that %2F never splits a segment; NULL: no such path, or a

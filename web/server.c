@@ -238,6 +238,8 @@ int web_start(struct web **ret, const struct web_conf *conf, struct strbuf *why)
 	if (!w)
 		return -ENOMEM;
 	w->store = conf->store;
+	w->ingest_only = conf->ingest_only;
+	w->ingest_commits = conf->ingest_commits;
 	w->hosts = hosts_dup(conf->hosts);
 	strbuf_init(&w->token);
 	err = start(w, conf, why);

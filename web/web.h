@@ -19,6 +19,8 @@ struct web_conf {
 	bool insecure;             /* allow other than loopback without a token */
 	const char *peers;         /* other nodes to ask, "host:port,…"; NULL: none */
 	unsigned int threads;      /* 0: 4 */
+	bool ingest_only;          /* OTLP comes in here and nothing else is served */
+	bool ingest_commits;       /* OTLP is answered when committed, not when accepted */
 };
 
 /* Listens and serves. -EADDRINUSE port taken, -EACCES beyond loopback without token or insecure,

@@ -86,6 +86,8 @@ static void check_defaults(const struct config *c)
 	assert_string_equal(c->store, "/var/lib/wirespan");
 	assert_true(c->capture && c->redact_query && c->sanitize_sql && !c->insecure);
 	assert_int_equal(c->open_port_cnt + c->exe_path_cnt + c->name_cnt, 0);
+	assert_null(c->otlp_listen);
+	assert_false(c->otlp_commits);
 	assert_null(c->token_file);
 	assert_null(c->tls_cert_file);
 	assert_null(c->hosts[0]);
@@ -203,13 +205,16 @@ static void test_foreign_variables(void **state)
 static void test_flags(void **state)
 {
 	struct config c = good(ARGS("--insecure", "--capture=off", "--open-ports", "8080,5432",
-				    "--name", "", "--retention-max-bytes", "0"));
+				    "--name", "", "--retention-max-bytes", "0", "--otlp-listen",
+				    "127.0.0.1:4318", "--otlp-answer", "committed"));
 
 	(void)state;
 	assert_true(c.insecure);
 	assert_false(c.capture);
 	assert_int_equal(c.open_port_cnt, 2);
 	assert_int_equal(c.max_bytes, 0);
+	assert_string_equal(c.otlp_listen, "127.0.0.1:4318");
+	assert_true(c.otlp_commits);
 	config_fini(&c);
 }
 
@@ -237,6 +242,8 @@ static void test_bad_values(void **state)
 		{"--listen", "127.0.0.1:65536"},
 		{"--listen", "::1:3200"},
 		{"--listen", "[::1:3200"},
+		{"--otlp-listen", "4318"},
+		{"--otlp-answer", "durable"},
 		{"--store", ""},
 		{"--capture", "maybe"},
 		{"--open-ports", "0"},
