@@ -37,6 +37,15 @@ struct query_trace {
 };
 int query_trace(struct query *q, const uint8_t trace_id[16], struct query_trace *ret);
 
+/* Which spans of a trace to keep: those for which the one filter { .. } in q is true, and from each
+ * of them so many levels up and down; UINT32_MAX: all. */
+struct trace_filter {
+	struct str q; /* empty: all spans */
+	uint32_t up, down;
+};
+/* Leaves the others out, in place. -EINVAL: q is not one filter. */
+int query_trace_filter(struct query *q, const struct trace_filter *f, struct query_trace *t);
+
 /* --- search --- */
 struct search_params {
 	struct str q;            /* TraceQL; empty: {} */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* api_trace.c - a trace by id: v1 (404 when there is none) and v2 (200 with an empty trace, which
- * is what Grafana understands). start and end are checked and otherwise ignored: the store looks
- * everywhere. The invariant: Tempo's answers carry no flags, so ours do not either; export does. */
+ * is what Grafana understands), the latter filtered by q when asked. start and end are checked and
+ * otherwise ignored: the store looks everywhere. The invariant: Tempo's answers carry no flags, so ours do not either; export does. */
 #include "proto/tempopb.pb-c.h"
 #include "store/otlp.h"
 #include "web/handler.h"
@@ -38,24 +38,44 @@ static int add_peers(const struct request *rq, struct query *q, struct query_tra
 	return err;
 }
 
-/* Reads the trace into q's arena; false: the reply is an error. *q is to be ended either way. */
-static bool find(const struct request *rq, struct query **q, struct query_trace *t,
-		 struct strbuf *missing, struct reply *out)
+static int read_params(const struct request *rq, uint8_t id[16], struct trace_filter *filter,
+		       struct reply *out)
 {
 	struct strbuf why;
-	uint8_t id[16];
 	int err;
 
 	strbuf_init(&why);
 	err = params_trace_id(rq->segment, id, &why);
 	err = err ?: params_trace_range(&rq->params, &why);
+	if (!err && filter)
+		err = params_trace_filter(&rq->params, filter, &why);
 	if (err)
 		reply_bad(out, &why);
 	strbuf_fini(&why);
+	return err;
+}
+
+static const char FILTERED[] =
+    "Trace filtered, only a subset of spans matching the filter is returned";
+
+/* Reads the trace into q's arena; filter NULL: all of it. missing says why it is not all. False: the
+ * reply is an error. *q is to be ended either way. */
+static bool find(const struct request *rq, struct query **q, struct query_trace *t,
+		 struct trace_filter *filter, struct strbuf *missing, struct reply *out)
+{
+	uint8_t id[16];
+	bool found;
+	int err = read_params(rq, id, filter, out);
+
 	if (err || reply_query_begin(rq, q, out))
 		return false;
 	err = query_trace(*q, id, t);
 	err = err ?: add_peers(rq, *q, t, missing);
+	found = !err && t->cnt;
+	if (!err && filter)
+		err = query_trace_filter(*q, filter, t);
+	if (!err && found && filter && filter->q.len)
+		strbuf_printf(missing, "%s%s", missing->len ? "; " : "", FILTERED);
 	if (err) {
 		reply_query_error(out, *q, err);
 		return false;
@@ -130,7 +150,7 @@ void api_trace_v1(const struct request *rq, struct reply *out)
 	struct query_trace t;
 
 	strbuf_init(&missing);
-	if (find(rq, &q, &t, &missing, out))
+	if (find(rq, &q, &t, NULL, &missing, out))
 		write_v1(rq, &t, out);
 	strbuf_fini(&missing);
 	query_end(q);
@@ -139,11 +159,12 @@ void api_trace_v1(const struct request *rq, struct reply *out)
 void api_trace_v2(const struct request *rq, struct reply *out)
 {
 	struct query *q = NULL;
+	struct trace_filter filter;
 	struct strbuf missing;
 	struct query_trace t;
 
 	strbuf_init(&missing);
-	if (find(rq, &q, &t, &missing, out))
+	if (find(rq, &q, &t, &filter, &missing, out))
 		write_v2(rq, &t, (struct str){missing.p, missing.len}, out);
 	strbuf_fini(&missing);
 	query_end(q);

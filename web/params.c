@@ -177,6 +177,38 @@ int params_trace_range(const struct params *p, struct strbuf *why)
 	return err;
 }
 
+/* What Go's ParseBool takes. */
+static int get_bool(const struct params *p, const char *key, bool *ret, struct strbuf *why)
+{
+	static const char *const words[][6] = {{"0", "f", "F", "FALSE", "false", "False"},
+					       {"1", "t", "T", "TRUE", "true", "True"}};
+	struct str text = params_get(p, key);
+
+	for (size_t i = 0; i < 12; i++) {
+		if (str_eq(text, str_of(words[i / 6][i % 6]))) {
+			*ret = i / 6;
+			return 0;
+		}
+	}
+	if (!text.len)
+		return 0;
+	return bad(why, "invalid %s: must be true or false", key);
+}
+
+int params_trace_filter(const struct params *p, struct trace_filter *ret, struct strbuf *why)
+{
+	struct trace_filter f = {.q = params_get(p, "q")};
+	bool all = false;
+	int err = get_bool(p, "keep_hierarchy", &all, why);
+
+	f.up = all ? UINT32_MAX : 0;
+	err = err ?: get_uint32(p, "ancestor_depth", &f.up, why);
+	err = err ?: get_uint32(p, "match_depth", &f.down, why);
+	if (!err)
+		*ret = f;
+	return err;
+}
+
 /* --- search --- */
 
 static int search_range(const struct params *p, uint64_t now_ns, struct search_params *ret,

@@ -28,6 +28,9 @@ int params_unescape(struct arena *a, struct str in, bool plus, struct str *ret);
 int params_trace_id(struct str text, uint8_t ret[16], struct strbuf *why);
 /* Only checks: a trace is looked for at all times. */
 int params_trace_range(const struct params *p, struct strbuf *why);
+/* q, keep_hierarchy (the way up to the root), ancestor_depth (so far up only), match_depth (so far
+ * down). */
+int params_trace_filter(const struct params *p, struct trace_filter *ret, struct strbuf *why);
 /* All of a search but its tags, which are legacy.h's. */
 int params_search(const struct params *p, uint64_t now_ns, struct search_params *ret,
 		  struct strbuf *why);

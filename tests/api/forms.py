@@ -5,12 +5,15 @@ Every function form_* is one test against a running server with the data set in 
 comes from the contract of Tempo's API (field numbers, texts), never from what Wirespan answered.
 """
 
+import base64
 import gzip
 import http.client
 import json
 import re
 import time
+import urllib.parse
 
+import replay
 import wait
 
 MISSING = "ffffffffffffffffffffffffffffffff"
@@ -88,6 +91,51 @@ def form_empty_messages_are_there(api):
     trace = json.loads(api.ask(target)[2])["trace"]["resourceSpans"]
     equal(trace, [{"resource": {}, "scopeSpans": [{"scope": {}, "spans": [
         {"traceId": "AQEBAQEBAQEBAQEBAQEBAQ==", "spanId": "AgICAgICAgI=", "status": {}}]}]}])
+
+
+# The data set's first trace: each span below the one before, but "in queue" beside "processing".
+CHAIN = "8da608a2c202e8b2e650f5699aeabb5e"
+CHAIN_SPANS = {"nginx": "f75585c747bf6190", "get": "d4327147e7c67a9f", "api": "27ddd8c07587b06b",
+               "queue": "3b2b04b0322351f3", "processing": "093cc926b420a1a6", "client": "22309de25bfbeada",
+               "postgres": "9736d21680ea3d4d"}
+FILTERED = "Trace filtered, only a subset of spans matching the filter is returned"
+
+
+def form_trace_filter(api):
+    names = {base64.b64encode(bytes.fromhex(v)).decode(): k for k, v in CHAIN_SPANS.items()}
+    for params, want in [
+            ({"q": '{ name = "in queue" }'}, "queue"),
+            ({"q": "{ name = `processing` }", "keep_hierarchy": "true"}, "processing api get nginx"),
+            ({"q": "{ name = `processing` }", "keep_hierarchy": "false"}, "processing"),
+            ({"q": "{ name = `processing` }", "ancestor_depth": "1"}, "processing api"),
+            ({"q": "{ name = `processing` }", "match_depth": "1"}, "processing client"),
+            ({"q": "{ name = `processing` }", "match_depth": "9", "keep_hierarchy": "1", "ancestor_depth": "2"},
+             "processing client postgres api get"),
+            ({"q": "{ kind = internal || nestedSetParent < 0 }"}, "queue processing nginx"),
+            ({"q": "{ }"}, " ".join(CHAIN_SPANS)),
+            ({"q": "{ false }"}, "")]:
+        target = f"/api/v2/traces/{CHAIN}?" + urllib.parse.urlencode(params)
+        answer = json.loads(api.ask(target)[2])
+        spans = [s for rs in answer["trace"].get("resourceSpans", []) for ss in rs["scopeSpans"]
+                 for s in ss["spans"]]
+        equal((params, sorted(names[s["spanId"]] for s in spans)), (params, sorted(want.split())))
+        equal((answer["status"], answer["message"]), ("PARTIAL", FILTERED))
+        proto = replay.pb("TraceByIDResponse", api.ask(target, Accept="application/protobuf")[2])
+        equal((proto["status"], proto["message"]), ("PARTIAL", FILTERED))
+
+
+def form_trace_filter_refusals(api):
+    bad = [{"q": q} for q in ("{", "{} | {}", "{} && {}", "{} | count() > 1", "{} | rate()", "{ name = 1 }")]
+    bad += [{"q": "{}", "keep_hierarchy": "maybe"}, {"q": "{}", "ancestor_depth": "-1"},
+            {"q": "{}", "match_depth": "x"}]
+    for params in bad:
+        for trace in (CHAIN, MISSING):
+            answer = api.ask(f"/api/v2/traces/{trace}?" + urllib.parse.urlencode(params))
+            equal((params, answer[0]), (params, 400))
+    # Nothing to filter: not found, as without; v1 has no filter; an empty one is none.
+    equal(api.ask(f"/api/v2/traces/{MISSING}?q=%7B%7D")[::2], (200, b'{"trace":{},"metrics":{}}'))
+    equal(api.ask(f"/api/traces/{CHAIN}?q=%7B"), api.ask(f"/api/traces/{CHAIN}"))
+    equal(api.ask(f"/api/v2/traces/{CHAIN}?q="), api.ask(f"/api/v2/traces/{CHAIN}"))
 
 
 def check_keys(where, value):
