@@ -228,6 +228,17 @@ static int load_once(struct walk *w, const uint8_t trace_id[16])
 	return rc ? query_poll(w->plan->q) ?: load(w, trace_id) : 0;
 }
 
+/* Whether a division by zero counts is known when the whole trace is: it may not be in the range. */
+static bool maybe_true(struct eval *e, const struct expr *x)
+{
+	bool yes = eval_true(e, x, 0);
+
+	if (e->err != -EDOM)
+		return yes;
+	e->err = query_fail(e->q, 0, "%s", "");
+	return true;
+}
+
 static bool promising(struct walk *w, const struct span *sp)
 {
 	const struct plan *p = w->plan;
@@ -244,7 +255,7 @@ static bool promising(struct walk *w, const struct span *sp)
 		return true;
 	trace_init(&w->probe.trace, sp, 1);
 	for (uint32_t i = 0; i < f->cnt; i++)
-		if (f->at[i]->whole || eval_true(&w->probe, f->at[i], 0))
+		if (f->at[i]->whole || maybe_true(&w->probe, f->at[i]))
 			return true;
 	return false;
 }

@@ -43,39 +43,152 @@ static bool group_is_re2(const char *p, const char *end)
 	return p < end && (*p == ':' || *p == ')');
 }
 
-static bool escape_is_re2(char c)
+/* \101 is a character by its octal number, \1 would be a back reference. */
+static bool escape_is_re2(const char *p, const char *end)
 {
-	return !strchr("123456789GgkKXRHhNuUloyYZe", c);
+	if (*p >= '1' && *p <= '7')
+		return end - p > 1 && p[1] >= '0' && p[1] <= '7';
+	return !strchr("89GgkKXRHhNuUloyYZecE", *p);
 }
 
-/* Behind a quantifier only ? may follow (lazy). */
-static bool quantifier_is_re2(const char *p, const char *start)
+/* --- the walk over a pattern: RE2 refuses what repeats a repetition, or one part too often --- */
+enum { GROUPS_MAX = 200, REPEAT_MAX = 1000 };
+
+struct walk {
+	const char *p, *end;
+	uint32_t often[GROUPS_MAX]; /* of each open group: how often its busiest part is there */
+	int depth;
+	uint32_t atom; /* the same of what stands before p */
+	bool repeated, lazy;
+};
+
+static void walk_atom(struct walk *w, uint32_t often)
 {
-	return *p != '+' || p == start || !strchr("*+?}", p[-1]) ||
-	       (p - start > 1 && p[-2] == '\\');
+	w->atom = often;
+	w->repeated = w->lazy = false;
+	if (often > w->often[w->depth])
+		w->often[w->depth] = often;
+}
+
+/* Behind the backslash; a quoted part ends at \E. */
+static bool walk_escape(struct walk *w)
+{
+	if (w->p == w->end)
+		return false;
+	if (*w->p == 'Q') {
+		const char *e = memmem(w->p, (size_t)(w->end - w->p), "\\E", 2);
+
+		w->p = e ? e + 2 : w->end;
+	} else if (escape_is_re2(w->p, w->end)) {
+		w->p++;
+	} else {
+		return false;
+	}
+	walk_atom(w, 1);
+	return true;
+}
+
+/* Behind the opening bracket. */
+static bool walk_class(struct walk *w)
+{
+	w->p += w->p < w->end && *w->p == '^';
+	w->p += w->p < w->end && *w->p == ']';
+	for (; w->p < w->end && *w->p != ']'; w->p++)
+		if (*w->p == '\\' && (++w->p == w->end || !escape_is_re2(w->p, w->end)))
+			return false;
+	w->p += w->p < w->end;
+	walk_atom(w, 1);
+	return true;
+}
+
+static bool walk_group(struct walk *w, bool opens)
+{
+	uint32_t often = w->often[w->depth];
+
+	if (opens) {
+		if (!group_is_re2(w->p, w->end) || ++w->depth == GROUPS_MAX)
+			return false;
+		w->often[w->depth] = 1;
+		walk_atom(w, 1);
+		w->p += w->p < w->end && *w->p == '?'; /* which repeats nothing */
+		return true;
+	}
+	if (w->depth-- == 0)
+		return false;
+	walk_atom(w, often);
+	return true;
+}
+
+/* {n} {n,} {n,m}: its length behind the brace and the larger number; 0: it is plain text. */
+static size_t braces(const char *p, const char *end, uint32_t *ret)
+{
+	const char *from = p;
+	uint32_t n[2] = {0};
+	int cnt = 0;
+
+	for (; p < end && *p != '}'; p++) {
+		if (*p == ',' && cnt == 0 && p > from)
+			cnt = 1;
+		else if (*p >= '0' && *p <= '9')
+			n[cnt] = n[cnt] > REPEAT_MAX ? n[cnt] : n[cnt] * 10 + (uint32_t)(*p - '0');
+		else
+			return 0;
+	}
+	if (p == end || p == from)
+		return 0;
+	*ret = n[0] > n[1] ? n[0] : n[1];
+	return (size_t)(p + 1 - from);
+}
+
+static bool walk_repeat(struct walk *w, char c, uint32_t times)
+{
+	if (w->repeated) {
+		bool is_lazy = c == '?' && !w->lazy;
+
+		w->lazy = true;
+		return is_lazy;
+	}
+	walk_atom(w, w->atom * (times ?: 1));
+	w->repeated = true;
+	return w->atom <= REPEAT_MAX;
+}
+
+static bool walk_one(struct walk *w)
+{
+	uint32_t times = 1;
+	char c = *w->p++;
+	size_t len;
+
+	switch (c) {
+	case '\\':
+		return walk_escape(w);
+	case '[':
+		return walk_class(w);
+	case '(':
+	case ')':
+		return walk_group(w, c == '(');
+	case '{':
+		len = braces(w->p, w->end, &times);
+		w->p += len;
+		if (len)
+			return times <= REPEAT_MAX && walk_repeat(w, c, times);
+		break;
+	case '*':
+	case '+':
+	case '?':
+		return walk_repeat(w, c, 1);
+	}
+	walk_atom(w, 1);
+	return true;
 }
 
 static bool pattern_is_re2(struct str s)
 {
-	const char *end = s.p + s.len;
-	bool in_class = false;
+	struct walk w = {.p = s.p, .end = s.p + s.len, .atom = 1};
 
-	for (const char *p = s.p; p < end; p++) {
-		if (*p == '\\') {
-			if (++p == end || !escape_is_re2(*p))
-				return false;
-		} else if (in_class) {
-			in_class = *p != ']';
-		} else if (*p == '[') {
-			in_class = true;
-			p += end - p > 1 && p[1] == '^';
-			p += end - p > 1 && p[1] == ']';
-		} else if (*p == '(' && !group_is_re2(p + 1, end)) {
+	while (w.p < w.end)
+		if (!walk_one(&w))
 			return false;
-		} else if (!quantifier_is_re2(p, s.p)) {
-			return false;
-		}
-	}
 	return true;
 }
 

@@ -177,6 +177,26 @@ static void write_status(struct strbuf *out, struct str value)
 	strbuf_adds(out, "{ false }");
 }
 
+static void write_contains(struct strbuf *out, const char *name, struct str key, struct str value)
+{
+	strbuf_adds(out, name);
+	if (key.len)
+		quote(out, key);
+	strbuf_adds(out, " =~ ");
+	quote_pattern(out, value);
+}
+
+/* One scope's attribute; that the span has one of this name does not hide the resource's. */
+static void write_attr(struct strbuf *out, const char *scope, const struct tag *t)
+{
+	write_contains(out, scope, t->key, t->value);
+	if (!is_integer(t->value))
+		return;
+	strbuf_printf(out, " || %s", scope);
+	quote(out, t->key);
+	strbuf_printf(out, " = " STR_FMT, STR_ARG(t->value));
+}
+
 static void write_tag(struct strbuf *out, const struct tag *t)
 {
 	const char *name = intrinsic(t->key);
@@ -185,17 +205,13 @@ static void write_tag(struct strbuf *out, const struct tag *t)
 		write_status(out, t->value);
 		return;
 	}
-	strbuf_adds(out, name ? "{ " : "{ .");
-	if (name)
-		strbuf_adds(out, name);
-	else
-		quote(out, t->key);
-	strbuf_adds(out, " =~ ");
-	quote_pattern(out, t->value);
-	if (!name && is_integer(t->value)) {
-		strbuf_adds(out, " || .");
-		quote(out, t->key);
-		strbuf_printf(out, " = " STR_FMT, STR_ARG(t->value));
+	strbuf_adds(out, "{ ");
+	if (name) {
+		write_contains(out, name, STR(""), t->value);
+	} else {
+		write_attr(out, "span.", t);
+		strbuf_adds(out, " || ");
+		write_attr(out, "resource.", t);
 	}
 	strbuf_adds(out, " }");
 }

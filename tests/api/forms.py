@@ -158,6 +158,16 @@ def form_search_keys(api):
     check_keys("", answer)
 
 
+def form_division_by_zero(api):
+    """500 where a trace of the range divides, not because one nearby would."""
+    far, now = int(time.time()) + 590, int(time.time())
+    for q in ("{ duration / 0 > 1 }", "{ duration % (1 - 1) = 0 }"):
+        target = "/api/search?" + urllib.parse.urlencode({"q": q, "start": now - 3600, "end": now + 60})
+        equal((q, api.ask(target)[0]), (q, 500))
+        target = "/api/search?" + urllib.parse.urlencode({"q": q, "start": far, "end": far + 5})
+        equal((q, json.loads(api.ask(target)[2])["traces"]), (q, []))
+
+
 def form_empty_lists_are_there(api):
     far = "start=1000000000&end=1000000100"
     equal(json.loads(api.ask("/api/search?q=%7B%7D&" + far)[2])["traces"], [])

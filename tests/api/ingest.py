@@ -187,6 +187,16 @@ def ingest_pushes_of_one_trace_merge(api):
     equal(len(json.loads(api.ask(q)[2])["traces"]), 1)
 
 
+def ingest_tags_look_in_both_scopes(api):
+    """Legacy tags: the span's attribute does not hide the resource's of the same name; events have none."""
+    api.push(otlp.protobuf(otlp.request([span(1, 0x66, attributes=[otlp.text("both", "inner")], events=[
+        {"timeUnixNano": "1", "name": "e", "attributes": [otlp.text("both", "event")]}])],
+        [otlp.text("both", "outer")])), PROTOBUF)
+    for value, cnt in (("inner", 1), ("outer", 1), ("ute", 1), ("event", 0)):
+        got = json.loads(api.ask(f"/api/search?tags=both%3D{value}")[2])["traces"]
+        equal((value, [t["traceID"] for t in got]), (value, ["66"] * cnt))
+
+
 def ingest_empty(api):
     equal(api.push(b"", PROTOBUF)[::2], (200, b"\x0a\x00"))
     equal(api.push(b"{}", JSON)[::2], (200, b'{"partialSuccess":{}}'))

@@ -275,12 +275,16 @@ static void test_legacy(void **state)
 {
 	struct fixture *f = *state;
 
-	tags_become(f, STR("edge.case=hops"), "{ .\"edge.case\" =~ \".*hops.*\" }");
-	tags_become(
-	    f, STR(" k=42\tservice.name=\"a b\" "),
-	    "{ .\"k\" =~ \".*42.*\" || .\"k\" = 42 } && { resource.service.name =~ \".*a b.*\" }");
-	tags_become(f, STR("x=\"q\\\"(\""), "{ .\"x\" =~ \".*q\\\"\\\\(.*\" }");
-	tags_become(f, STR("flag"), "{ .\"flag\" =~ \".*.*\" }");
+	tags_become(f, STR("edge.case=hops"), "{ span.\"edge.case\" =~ \".*hops.*\" || "
+					      "resource.\"edge.case\" =~ \".*hops.*\" }");
+	tags_become(f, STR(" k=42\tservice.name=\"a b\" "),
+		    "{ span.\"k\" =~ \".*42.*\" || span.\"k\" = 42 || resource.\"k\" =~ "
+		    "\".*42.*\" || resource.\"k\" = 42 } && { resource.service.name =~ \".*a "
+		    "b.*\" }");
+	tags_become(f, STR("x=\"q\\\"(\""), "{ span.\"x\" =~ \".*q\\\"\\\\(.*\" || "
+					    "resource.\"x\" =~ \".*q\\\"\\\\(.*\" }");
+	tags_become(f, STR("flag"),
+		    "{ span.\"flag\" =~ \".*.*\" || resource.\"flag\" =~ \".*.*\" }");
 	tags_become(f, STR("status.code=error"), "{ status = error }");
 	legacy_bad(f, STR("a=b a=c"), "invalid tags: tag a has been set twice");
 	legacy_bad(f, STR("=b"), "invalid tags: unexpected '=' at pos 1");

@@ -127,6 +127,34 @@ static void error_sentences(void **state)
 	expect_why("", "unexpected end");
 }
 
+/* What Go's regexp/syntax (RE2) takes, and what it refuses although PCRE2 would take it. */
+static void regex_syntax(void **state)
+{
+	static const char *const good[] = {
+	    "",		 "(?i)get.*", "(?P<n>a)(?<m>b)", "[[:alpha:]]+", "\\pL\\p{Greek}", "\\Q(?=a++\\E+",
+	    "a{2,1000}", "a{2}?",     "a{,5}{",		 "\\x{41}\\101", "[]a](|a)*",	     "(?-s:.)(?U)a+",
+	    "(a{10}){100}", "(a{10}b{100})*", "\\+*", "[+*?]+", "(?m)^a$\\z",
+	};
+	static const char *const refused[] = {
+	    "(?!a)b", "(?<=a)b", "(?<!a)b", "(?>a)", "(?#c)a", "(?R)", "(?1)", "(?x)a b", "(?P=n)", "(a)\\1",
+	    "(?P<n>a)\\k<n>", "\\Ga", "\\h", "\\R", "\\K", "\\cA", "\\Z", "a++", "a*+", "a?+", "a{2}+", "a**",
+	    "a{2}{3}", "a+{2}", "a???", "a{1001}", "a{1,1001}", "(a{100}){11}", "((a{11}b)*{10}){10}", "(*ACCEPT)",
+	    "(", ")", "[a", "*a", "[b-a]", "[[:foo:]]", "\\p{Foo}", "\\",
+	};
+	char text[128];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		snprintf(text, sizeof(text), "{ .a =~ `%s` }", good[i]);
+		if (check_text(text, NULL))
+			fail_msg("refused: %s", text);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+		snprintf(text, sizeof(text), "{ .a =~ `%s` }", refused[i]);
+		expect_why(text, "invalid regular expression");
+	}
+}
+
 static char *repeat(const char *part, size_t cnt, const char *middle, const char *tail)
 {
 	struct strbuf b;
@@ -291,7 +319,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(recorded_cases),	 cmocka_unit_test(precedence),
-	    cmocka_unit_test(error_sentences),	 cmocka_unit_test(hostile_depth),
+	    cmocka_unit_test(error_sentences), cmocka_unit_test(regex_syntax),
+	    	 cmocka_unit_test(hostile_depth),
 	    cmocka_unit_test(hostile_pipelines), cmocka_unit_test(reasonable_depth),
 	    cmocka_unit_test(damaged_text),	 cmocka_unit_test(field_names),
 	    cmocka_unit_test(small_memory),	 cmocka_unit_test(formats),
