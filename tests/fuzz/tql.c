@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tql.c - any bytes as a query: parsed, checked, and run on a trace of three spans, so that the
- * evaluator sees every shape of tree that the parser lets through. */
+/* tql.c - any bytes as a query: parsed, checked, and run on a trace of three spans, as a search, as a
+ * candidate's test and as the filter of a trace by id, so that the evaluator sees every shape of tree
+ * that the parser lets through. */
 // uses: query/*.c store/*.c build/proto/otlp_trace.pb-c.c
 // libs: -lpcre2-8 -llmdb -ljansson -lprotobuf-c -lz -lpthread -lm
 #include "query/search.h"
@@ -31,6 +32,18 @@ static struct span span_of(uint8_t id, uint8_t parent)
 			     .scope = &scope};
 }
 
+static void filter(struct str text, struct span *spans, size_t cnt, const struct query_limits *limits)
+{
+	struct query_trace t = {spans, cnt};
+	const struct trace_filter f = {.q = text, .up = 1, .down = UINT32_MAX};
+	struct query *q;
+
+	must(query_begin(&q, NULL, limits) == 0);
+	query_trace_filter(q, &f, &t);
+	must(t.cnt <= cnt);
+	query_end(q);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct span spans[] = {span_of(1, 0), span_of(2, 1), span_of(3, 9)};
@@ -46,7 +59,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		show = show_new(&q->arena, &t);
 		eval_init(&e, q, &t);
 		search_trace(&e, show, spans, 3, 3, &found);
+		if (!t.trace && !e.err && eval_begin(&e, spans, 3) == 0)
+			must(eval_candidate(&e, t.pipe, 0) || !eval_true(&e, t.pipe->expr, 0) || e.err ||
+			     t.pipe->kind != STAGE_FILTER);
 	}
 	query_end(q);
+	filter((struct str){(const char *)data, len}, spans, 3, &limits);
 	return 0;
 }
