@@ -6,11 +6,15 @@
 #include "query/parse.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_TIMEOUT_MS = 30000, POLL_STEPS = 256 };
-static const size_t DEFAULT_MEMORY = 256u << 20;
+enum { DEFAULT_TIMEOUT_MS = 30000, POLL_STEPS = 256, FEW = 4 };
+static const size_t DEFAULT_MEMORY = 256u << 20, CROWDED_MEMORY = 64u << 20;
+
+/* Queries that run now: beyond a few, each has less memory, so that all together have a bound. */
+static atomic_uint running;
 
 int query_begin(struct query **ret, struct store *s, const struct query_limits *limits)
 {
@@ -21,6 +25,8 @@ int query_begin(struct query **ret, struct store *s, const struct query_limits *
 	q->store = s;
 	if (limits)
 		q->limits = *limits;
+	if (atomic_fetch_add(&running, 1) >= FEW && !q->limits.memory)
+		q->limits.memory = CROWDED_MEMORY;
 	q->limits.memory = q->limits.memory ?: DEFAULT_MEMORY;
 	q->limits.timeout_ms = q->limits.timeout_ms ?: DEFAULT_TIMEOUT_MS;
 	q->deadline_ns = clock_mono_ns() + (uint64_t)q->limits.timeout_ms * NS_PER_MS;
@@ -35,6 +41,7 @@ void query_end(struct query *q)
 {
 	if (!q)
 		return;
+	atomic_fetch_sub(&running, 1);
 	if (q->read)
 		store_read_end(q->read);
 	re_free(q->regexes);

@@ -20,7 +20,7 @@
 #include "web/peers.h"
 
 enum {
-	THREADS_DEFAULT = 4,
+	THREADS_DEFAULT = 16, /* a thread waits for its question: dear ones must not have all */
 	CONNECTIONS_MAX = 512,
 	IDLE_S = 60,
 	CONNECTION_MEMORY = 64 * 1024, /* head and URI; TraceQL can be long */

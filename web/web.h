@@ -18,7 +18,7 @@ struct web_conf {
 	const char *const *hosts;  /* NULL-terminated: further Host names that are ours; may be NULL */
 	bool insecure;             /* allow other than loopback without a token */
 	const char *peers;         /* other nodes to ask, "host:port,…"; NULL: none */
-	unsigned int threads;      /* 0: 4 */
+	unsigned int threads;      /* 0: 16 */
 	bool ingest_only;          /* OTLP comes in here and nothing else is served */
 	bool ingest_commits;       /* OTLP is answered when committed, not when accepted */
 };
