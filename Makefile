@@ -13,7 +13,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 WARN   := -Wall -Wextra -Wmissing-prototypes -Wshadow -Wstrict-prototypes -Wvla -Werror
 CFLAGS ?= -O2 -g
 BASE   := -std=gnu11 -D_GNU_SOURCE -I. -I$(B) $(WARN)
-PKGS   := libbpf libelf libcurl jansson libmicrohttpd libprotobuf-c yaml-0.1 libpcre2-8 zlib
+PKGS   := libbpf libelf libcurl jansson libmicrohttpd libnghttp2 libprotobuf-c yaml-0.1 libpcre2-8 zlib
 LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -llmdb -lpthread -lm
 SAN    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 

@@ -24,6 +24,8 @@ static const struct config_key keys[] = {
 	 "Take OTLP/HTTP here too, usually 127.0.0.1:4318.", 0, 0},
 	{"otlp.answer", &config_when, F(otlp_commits), "accepted",
 	 "Answer when spans are accepted, or on disk (committed).", 0, 0},
+	{"otlp.grpc_listen", &config_address_or_none, F(otlp_grpc_listen), "",
+	 "Take OTLP/gRPC here too, usually 127.0.0.1:4317.", 0, 0},
 	{"store", &config_text, F(store), "/var/lib/wirespan", "Folder that holds the spans.", 0,
 	 0},
 	{"capture", &config_switch, F(capture), "on",
@@ -35,8 +37,7 @@ static const struct config_key keys[] = {
 	{"name", &config_globs, F(name), "",
 	 "Trace by service name: api-*. Any of the three suffices; none: all listeners.", 0, 0},
 	{"discovery.instrument", &config_selectors, F(instrument), "",
-	 "Trace what has all that one of these asks for (README).",
-	 0, 0},
+	 "Trace what has all that one of these asks for (README).", 0, 0},
 	{"discovery.exclude_instrument", &config_selectors, F(exclude), "",
 	 "Never trace what matches one of these.", 0, 0},
 	{"discovery.services", &config_selectors, F(instrument), "",
@@ -46,12 +47,11 @@ static const struct config_key keys[] = {
 	{"ignore.ports", &config_ports, F(ignore_ports), "",
 	 "Leave alone all connections from or to these TCP ports.", 0, 0},
 	{"ignore.paths", &config_paths, F(ignore_paths), "",
-	 "No spans for these paths, nor for what they call: /health,/ready.", 0,
-	 0},
+	 "No spans for these paths, nor for what they call: /health,/ready.", 0, 0},
 	{"sampling.ratio", &config_ratio, F(sample_below), "1",
 	 "Share of traces to keep, 0 to 1; errors and slow ones always.", 0, 0},
-	{"sampling.slow", &config_duration, F(slow_ns), "1s", "An exchange that takes so long is slow.",
-	 0, 0},
+	{"sampling.slow", &config_duration, F(slow_ns), "1s",
+	 "An exchange that takes so long is slow.", 0, 0},
 	{"query.peers", &config_name, F(peers), "",
 	 "Other nodes that are asked too: node-b:3200,https://node-c:3200.", 0, 0},
 	{"context.node", &config_switch, F(node), "off",
@@ -79,8 +79,7 @@ static const struct config_key keys[] = {
 	{"k8s.token_file", &config_path, F(k8s_token_file),
 	 "/var/run/secrets/kubernetes.io/serviceaccount/token", "Token for it.", 0, 0},
 	{"k8s.ca_file", &config_path, F(k8s_ca_file),
-	 "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
-	 "Its CA (PEM).", 0, 0},
+	 "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt", "Its CA (PEM).", 0, 0},
 	{"k8s.cluster_name", &config_name, F(k8s_cluster_name), "",
 	 "Name of the Kubernetes cluster, for k8s.cluster.name.", 0, 0},
 	{"token_file", &config_path, F(token_file), "",
@@ -313,7 +312,8 @@ static int read_foreign(struct config_reader *r)
 		const char *const *name = names[i % ARRAY_SIZE(names)], *value;
 		char variable[64];
 
-		snprintf(variable, sizeof(variable), "%s%s", prefixes[i / ARRAY_SIZE(names)], name[0]);
+		snprintf(variable, sizeof(variable), "%s%s", prefixes[i / ARRAY_SIZE(names)],
+			 name[0]);
 		value = getenv(variable);
 		if (value && *value)
 			err = config_put(r, config_key_find(name[1]), variable, value);

@@ -25,7 +25,7 @@ struct run {
 	char **argv;
 	struct config conf;
 	struct store *store;
-	struct web *web, *otlp; /* otlp: the port for OTLP alone, or NULL */
+	struct web *web, *otlp, *otlp_grpc; /* the ports for OTLP alone, or NULL */
 	struct loader *loader;
 	struct drain *drain;
 	bool is_ready;
@@ -88,12 +88,17 @@ static int web_start_here(void *arg)
 	};
 	int err = web_start(&r->web, &conf, &r->why);
 
-	if (err || !r->conf.otlp_listen)
-		return err;
-	conf.listen = r->conf.otlp_listen;
-	conf.peers = NULL;
 	conf.ingest_only = true;
-	return web_start(&r->otlp, &conf, &r->why);
+	conf.peers = NULL;
+	conf.listen = r->conf.otlp_listen;
+	if (!err && conf.listen)
+		err = web_start(&r->otlp, &conf, &r->why);
+	conf.tls_cert_file = conf.tls_key_file = NULL;
+	conf.threads = 1;
+	conf.listen = r->conf.otlp_grpc_listen;
+	if (!err && conf.listen)
+		err = web_start(&r->otlp_grpc, &conf, &r->why);
+	return err;
 }
 
 static int start_the_web_server(struct run *r)
@@ -128,6 +133,8 @@ static int drop_capabilities(struct run *r)
 static int mark_ready(struct run *r)
 {
 	web_ready(r->web);
+	if (r->otlp_grpc)
+		web_ready(r->otlp_grpc);
 	r->is_ready = true;
 	log_info("Wirespan %s serves %s on port %u%s", VERSION, r->conf.store, web_port(r->web),
 		 r->conf.capture ? "" : " and captures nothing");
@@ -149,6 +156,7 @@ static int stop_in_reverse(struct run *r)
 	drain_stop(r->drain);
 	loader_close(r->loader);
 	web_stop(r->otlp);
+	web_stop(r->otlp_grpc);
 	web_stop(r->web);
 	store_close(r->store);
 	config_fini(&r->conf);

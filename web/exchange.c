@@ -15,9 +15,11 @@
 
 #include "store/stats.h"
 #include "web/access.h"
+#include "web/mhd.h"
 #include "web/routes.h"
 
 struct exchange {
+	struct mhd_worker *worker;
 	struct web *web;
 	struct MHD_Connection *conn;
 	const struct route *route;
@@ -27,7 +29,7 @@ struct exchange {
 	bool begun, too_large;
 };
 
-void *exchange_new(void *web, const char *uri, struct MHD_Connection *conn)
+void *exchange_new(void *worker, const char *uri, struct MHD_Connection *conn)
 {
 	struct exchange *x = calloc(1, sizeof(*x));
 	size_t path_len = strcspn(uri, "?");
@@ -35,7 +37,8 @@ void *exchange_new(void *web, const char *uri, struct MHD_Connection *conn)
 
 	if (!x)
 		return NULL;
-	x->web = web;
+	x->worker = worker;
+	x->web = x->worker->web;
 	x->conn = conn;
 	arena_init(&x->arena, 0);
 	strbuf_init(&x->body);
@@ -49,12 +52,12 @@ void *exchange_new(void *web, const char *uri, struct MHD_Connection *conn)
 	return x;
 }
 
-void exchange_free(void *web, struct MHD_Connection *conn, void **exchange,
+void exchange_free(void *worker, struct MHD_Connection *conn, void **exchange,
 		   enum MHD_RequestTerminationCode why)
 {
 	struct exchange *x = *exchange;
 
-	(void)web, (void)conn, (void)why;
+	(void)worker, (void)conn, (void)why;
 	if (!x)
 		return;
 	strbuf_fini(&x->body);
@@ -126,6 +129,14 @@ static enum MHD_Result send_reply(struct exchange *x, struct reply *out)
 	return ok;
 }
 
+/* While it runs, the other connections of this thread wait, and new ones go to others. */
+static void handle(struct exchange *x, struct reply *out)
+{
+	mhd_begin(x->worker);
+	x->route->handler(&x->rq, out);
+	mhd_end(x->worker);
+}
+
 static enum MHD_Result answer(struct exchange *x)
 {
 	struct reply out = {0};
@@ -144,7 +155,7 @@ static enum MHD_Result answer(struct exchange *x)
 	if (peers_is_self(x->web->peers, header(x, PEER_HEADER)))
 		out.status = MHD_HTTP_NOT_FOUND;
 	else
-		x->route->handler(&x->rq, &out);
+		handle(x, &out);
 	return send_reply(x, &out);
 }
 
@@ -225,13 +236,13 @@ static enum MHD_Result finish(struct exchange *x)
 	return refuse(x, &out) ? send_reply(x, &out) : answer(x);
 }
 
-enum MHD_Result exchange_step(void *web, struct MHD_Connection *conn, const char *url,
+enum MHD_Result exchange_step(void *worker, struct MHD_Connection *conn, const char *url,
 			      const char *method, const char *version, const char *data,
 			      size_t *len, void **exchange)
 {
 	struct exchange *x = *exchange;
 
-	(void)web, (void)conn, (void)url, (void)version;
+	(void)worker, (void)conn, (void)url, (void)version;
 	if (!x)
 		return MHD_NO;
 	if (!x->begun)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* exchange.h - one request and its answer on a libmicrohttpd connection: the callbacks that
- * server.c gives to the daemon, and what they need to know of the server. */
+ * mhd.c gives to the daemon, and what they need to know of the server. */
 #ifndef WIRESPAN_EXCHANGE_H
 #define WIRESPAN_EXCHANGE_H
 
@@ -10,7 +10,8 @@
 #include "web/web.h"
 
 struct web {
-	struct MHD_Daemon *daemon;
+	struct mhd *mhd;
+	struct front *front; /* NULL: libmicrohttpd listens itself */
 	struct store *store;
 	struct strbuf token; /* empty: none asked */
 	char **hosts;	     /* NULL-terminated copies */
@@ -20,14 +21,15 @@ struct web {
 	atomic_bool ready, stopping;
 };
 
-/* MHD_OPTION_URI_LOG_CALLBACK: makes the exchange out of the URI, before MHD parses it. */
-void *exchange_new(void *web, const char *uri, struct MHD_Connection *conn);
+/* The first argument of the callbacks is a struct mhd_worker.
+ * MHD_OPTION_URI_LOG_CALLBACK: makes the exchange out of the URI, before MHD parses it. */
+void *exchange_new(void *worker, const char *uri, struct MHD_Connection *conn);
 /* The access handler: headers, then body in pieces, then the answer. */
-enum MHD_Result exchange_step(void *web, struct MHD_Connection *conn, const char *url,
+enum MHD_Result exchange_step(void *worker, struct MHD_Connection *conn, const char *url,
 			      const char *method, const char *version, const char *data,
 			      size_t *len, void **exchange);
 /* MHD_OPTION_NOTIFY_COMPLETED. */
-void exchange_free(void *web, struct MHD_Connection *conn, void **exchange,
+void exchange_free(void *worker, struct MHD_Connection *conn, void **exchange,
 		   enum MHD_RequestTerminationCode why);
 
 #endif

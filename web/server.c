@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server.c - the listener: address, token, TLS, libmicrohttpd's thread pool and its limits.
+/* server.c - starts and stops: address, token, TLS, the listening socket, and who serves it.
  *
- * Opens the socket itself, so that an error has its own errno and port 0 can be asked for. What
- * happens on a connection is exchange.c's business. Called by agent/main.c. The invariant: nothing
+ * Opens the socket itself, so that an error has its own errno and port 0 can be asked for. Without
+ * TLS front.c accepts and hands HTTP/1 to mhd.c and HTTP/2 to h2.c; with TLS libmicrohttpd does
+ * both, and there is no HTTP/2. Called by agent/main.c. The invariant: nothing
  * beyond loopback is served without a token unless the user said so. */
 #include "web/web.h"
 
@@ -17,13 +18,12 @@
 
 #include "web/access.h"
 #include "web/exchange.h"
+#include "web/front.h"
+#include "web/mhd.h"
 #include "web/peers.h"
 
 enum {
 	THREADS_DEFAULT = 16, /* a thread waits for its question: dear ones must not have all */
-	CONNECTIONS_MAX = 512,
-	IDLE_S = 60,
-	CONNECTION_MEMORY = 64 * 1024, /* head and URI; TraceQL can be long */
 	BACKLOG = 256,
 	FILE_MAX = 256 * 1024,
 };
@@ -129,44 +129,7 @@ static int web_listen(struct web *w, const struct web_conf *conf, int *ret_fd, s
 	return 0;
 }
 
-/* --- the daemon --- */
-
-static void log_mhd(void *arg, const char *fmt, va_list ap) PRINTF_LIKE(2, 0);
-
-static void log_mhd(void *arg, const char *fmt, va_list ap)
-{
-	struct strbuf line;
-
-	(void)arg;
-	strbuf_init(&line);
-	strbuf_vprintf(&line, fmt, ap);
-	log_debug("http: %s", line.p);
-	strbuf_fini(&line);
-}
-
-/* fd is MHD's from here on, whether it starts or not. */
-static int daemon_start(struct web *w, int fd, unsigned int threads,
-			const struct MHD_OptionItem *tls, struct strbuf *why)
-{
-	unsigned int flags =
-	    MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0);
-	static const struct MHD_OptionItem no_tls[] = {{MHD_OPTION_END, 0, NULL}};
-
-	w->daemon = MHD_start_daemon(
-	    flags, 0, NULL, NULL, exchange_step, w, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL,
-	    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, threads,
-	    MHD_OPTION_CONNECTION_LIMIT, (unsigned int)CONNECTIONS_MAX,
-	    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-	    (size_t)CONNECTION_MEMORY, MHD_OPTION_URI_LOG_CALLBACK, exchange_new, w,
-	    MHD_OPTION_NOTIFY_COMPLETED, exchange_free, w, MHD_OPTION_ARRAY, tls ? tls : no_tls,
-	    MHD_OPTION_END);
-	if (w->daemon)
-		return 0;
-	strbuf_adds(
-	    why, tls ? "cannot start the HTTPS server: is the certificate PEM, and the key its own?"
-		     : "cannot start the HTTP server");
-	return tls ? -EINVAL : -EIO;
-}
+/* --- the server behind it --- */
 
 static int start_tls(struct web *w, int fd, unsigned int threads, const struct web_conf *conf,
 		     struct strbuf *why)
@@ -181,15 +144,24 @@ static int start_tls(struct web *w, int fd, unsigned int threads, const struct w
 	if (err) {
 		close(fd);
 	} else {
-		struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, cert.p},
-					       {MHD_OPTION_HTTPS_MEM_KEY, 0, key.p},
-					       {MHD_OPTION_END, 0, NULL}};
+		const struct mhd_tls tls = {cert.p, key.p};
 
-		err = daemon_start(w, fd, threads, tls, why);
+		err = mhd_start(&w->mhd, w, threads, &tls, fd, why);
 	}
 	explicit_bzero(key.p, key.len);
 	strbuf_fini(&cert);
 	strbuf_fini(&key);
+	return err;
+}
+
+static int start_plain(struct web *w, int fd, unsigned int threads, struct strbuf *why)
+{
+	int err = mhd_start(&w->mhd, w, threads, NULL, -1, why);
+
+	if (err)
+		close(fd);
+	else
+		err = front_start(&w->front, w, fd, threads, why);
 	return err;
 }
 
@@ -209,7 +181,7 @@ static int start(struct web *w, const struct web_conf *conf, struct strbuf *why)
 	if (err)
 		return err;
 	return conf->tls_cert_file ? start_tls(w, fd, threads, conf, why)
-				   : daemon_start(w, fd, threads, NULL, why);
+				   : start_plain(w, fd, threads, why);
 }
 
 /* --- public --- */
@@ -261,8 +233,9 @@ void web_stop(struct web *w)
 	if (!w)
 		return;
 	w->stopping = true;
-	if (w->daemon)
-		MHD_stop_daemon(w->daemon);
+	front_stop(w->front);
+	mhd_stop(w->mhd);
+	front_free(w->front);
 	for (char **h = w->hosts; *h; h++)
 		free(*h);
 	free(w->hosts);
