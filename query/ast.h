@@ -71,6 +71,7 @@ struct tql {
 	struct stage *pipe;
 	struct hint *hints;
 	uint32_t hint_cnt;
+	bool parsed; /* the syntax is right */
 	bool most_recent;
 	bool metrics;	    /* a metrics query */
 	bool trace;	    /* needs the whole trace, not one span */

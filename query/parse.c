@@ -300,6 +300,7 @@ int parse_query(struct arena *a, struct str text, struct tql *ret, struct strbuf
 		hints(&p, ret);
 	if (!p.err && p.tok.kind != TOKEN_END)
 		parser_unexpected(&p);
+	ret->parsed = !p.err;
 	return p.err ? p.err : check_query(ret, why);
 }
 

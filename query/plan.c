@@ -120,13 +120,15 @@ static struct filters filters_of(const struct stage *s, weigh_fn *weigh, void *a
 
 	if (s->kind == STAGE_FILTER)
 		return s->expr ? one : (struct filters){.all = true};
-	if (s->kind != STAGE_SETOP)
+	if (s->kind == STAGE_NUMBER)
+		return (struct filters){0};
+	if (s->kind != STAGE_SETOP && s->kind != STAGE_MATH)
 		return (struct filters){.all = true};
 	r = filters_of(s->r, weigh, arg);
-	if (op->negated)
+	if (op->negated && s->kind == STAGE_SETOP)
 		return r;
 	l = filters_of(s->l, weigh, arg);
-	if (s->op == OP_OR)
+	if (s->op == OP_OR || s->kind == STAGE_MATH)
 		filters_join(&r, &l);
 	else if (weigh && filters_weigh(&l, weigh, arg) < filters_weigh(&r, weigh, arg))
 		return l;
@@ -228,7 +230,8 @@ static int load_once(struct walk *w, const uint8_t trace_id[16])
 	return rc ? query_poll(w->plan->q) ?: load(w, trace_id) : 0;
 }
 
-/* Whether a division by zero counts is known when the whole trace is: it may not be in the range. */
+/* Whether a division by zero counts is known when the whole trace is: it may not be in the range.
+ */
 static bool maybe_true(struct eval *e, const struct expr *x)
 {
 	bool yes = eval_true(e, x, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* query.c - the life of a query: memory, limits, the sentence of its error. What is asked lives in
- * search.c, trace.c and tags.c. A query answers one question; everything it hands out lives in its
- * arena or in its store read, and both end in query_end. */
+ * search.c, metrics.c, trace.c and tags.c. A query answers one question; everything it hands out
+ * lives in its arena or in its store read, and both end in query_end. */
 #include "query/query_impl.h"
 #include "query/parse.h"
 
@@ -97,7 +97,8 @@ int query_poll_now(struct query *q)
 	return 0;
 }
 
-int query_parse(struct query *q, struct str text, struct tql *ret)
+int query_parse_as(struct query *q, struct str text, struct tql *ret, const char *syntax,
+		   const char *sense)
 {
 	struct strbuf why;
 	int err;
@@ -107,9 +108,16 @@ int query_parse(struct query *q, struct str text, struct tql *ret)
 	must(!q->regexes);
 	q->regexes = ret->regexes;
 	if (err)
-		query_fail(q, err, "invalid TraceQL query: %s", why.p ? why.p : "");
+		query_fail(q, err, "%s%s", ret->parsed ? sense : syntax, why.p ? why.p : "");
 	strbuf_fini(&why);
 	return err;
+}
+
+int query_parse(struct query *q, struct str text, struct tql *ret)
+{
+	static const char invalid[] = "invalid TraceQL query: ";
+
+	return query_parse_as(q, text, ret, invalid, invalid);
 }
 
 int query_read(struct query *q, uint64_t from_ns, uint64_t to_ns)

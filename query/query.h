@@ -122,6 +122,46 @@ struct tag_values {
 };
 int query_tag_values(struct query *q, const struct tag_params *p, struct tag_values *ret);
 
+/* --- metrics --- */
+struct metrics_params {
+	struct str q;		 /* TraceQL */
+	uint64_t from_ns, to_ns; /* spans count by their start */
+	uint64_t step_ns;	 /* range alone; query_metrics_step has a good one */
+	uint32_t exemplars;	 /* per series; 0: 100, which is the most */
+};
+
+struct metrics_exemplar {
+	uint8_t trace_id[16];
+	uint64_t t_ns; /* the span's start */
+	double value;  /* never NaN */
+};
+
+struct metrics_series {
+	struct attrs labels;		    /* strings, integers, doubles, booleans */
+	double *values;			    /* one per interval; NaN: no sample */
+	struct metrics_exemplar *exemplars; /* by time */
+	uint32_t exemplar_cnt;
+};
+
+/* Value i is of what started in (t - step, t], where t is start_ns + i * step_ns. An instant query
+ * has one interval, (from, to]. */
+struct metrics_result {
+	uint64_t start_ns, step_ns;
+	uint32_t interval_cnt;
+	struct metrics_series *series; /* sorted by labels; every one has a sample */
+	uint32_t cnt;
+	bool partial; /* a limit was reached: message says which, and what to do */
+	const char *message;
+	uint64_t inspected_spans, inspected_bytes;
+};
+
+/* Nanoseconds. */
+uint64_t query_metrics_step(uint64_t from_ns, uint64_t to_ns);
+int query_metrics_range(struct query *q, const struct metrics_params *p,
+			struct metrics_result *ret);
+int query_metrics_instant(struct query *q, const struct metrics_params *p,
+			  struct metrics_result *ret);
+
 /* --- the language alone: is it TraceQL? 0, or -EINVAL and the sentence in why --- */
 int query_check(struct str text, struct strbuf *why);
 

@@ -29,6 +29,9 @@ int query_poll(struct query *q);
 int query_poll_now(struct query *q);
 /* Parses into the query's arena. Metrics are refused unless asked for. */
 int query_parse(struct query *q, struct str text, struct tql *ret);
+/* The same with other words before the sentence: of the syntax, of what cannot mean anything. */
+int query_parse_as(struct query *q, struct str text, struct tql *ret, const char *syntax,
+		   const char *sense);
 /* Opens the one read of the query. */
 int query_read(struct query *q, uint64_t from_ns, uint64_t to_ns);
 

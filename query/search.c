@@ -255,7 +255,8 @@ static int begin(struct query *q, const struct search_params *p, struct tql *t, 
 	if (err)
 		return err;
 	if (t->metrics)
-		return query_fail(q, -EINVAL, "metrics queries are not supported yet");
+		return query_fail(q, -EINVAL,
+				  "this is a metrics query: ask /api/metrics/query_range");
 	*s = (struct search){.p = p,
 			     .most_recent = t->most_recent,
 			     .limit = p->limit ?: DEFAULT_LIMIT,

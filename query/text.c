@@ -202,6 +202,18 @@ static void put_field(struct strbuf *b, const struct field_ref *f)
 	strbuf_printf(b, "%s." STR_FMT, fields_scope_name(f->scope), STR_ARG(f->key));
 }
 
+struct str text_field(struct arena *a, const struct field_ref *f)
+{
+	struct strbuf b;
+	struct str s;
+
+	strbuf_init(&b);
+	put_field(&b, f);
+	s = arena_str(a, b.p, b.len);
+	strbuf_fini(&b);
+	return s;
+}
+
 static void put_expr(struct strbuf *b, struct arena *a, const struct expr *e);
 
 static void put_operand(struct strbuf *b, struct arena *a, const struct expr *e)

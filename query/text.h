@@ -17,6 +17,8 @@ void text_duration(char out[TEXT_NUMBER], int64_t ns);
 /* Shortest text that reads back the same; always with a point or an exponent: "1.0". */
 void text_float(char out[TEXT_NUMBER], double d);
 
+/* A field in normal form; empty when the arena is full. */
+struct str text_field(struct arena *a, const struct field_ref *f);
 /* name(expr) in normal form; empty when the arena is full. */
 struct str text_call(struct arena *a, const char *name, const struct expr *arg);
 /* A value without quotes; strings are borrowed, all else is made in the arena. */

@@ -124,7 +124,7 @@ static void base64(struct strbuf *out, const void *bytes, size_t len)
 }
 
 /* The shortest of three precisions that reads back as the same number. */
-static void json_double(struct strbuf *out, double d)
+void otlp_json_double(struct strbuf *out, double d)
 {
 	char text[40];
 
@@ -241,7 +241,7 @@ static void json_val(struct strbuf *out, const struct val *v)
 	else if (v->type == VAL_INT)
 		strbuf_printf(out, "\"%" PRId64 "\"", v->i);
 	else if (v->type == VAL_DOUBLE)
-		json_double(out, v->d);
+		otlp_json_double(out, v->d);
 	else if (v->type == VAL_BYTES)
 		base64(out, v->str.p, v->str.len);
 	else

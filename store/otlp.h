@@ -33,6 +33,7 @@ void otlp_encode_json(struct strbuf *out, const struct span *spans, size_t cnt);
 /* Shared with the answers of search: {"key":..,"value":{..}} and its protobuf bytes. */
 void otlp_json_attr(struct strbuf *out, const struct attr *at);
 void otlp_json_string(struct strbuf *out, struct str s); /* quoted and escaped, invalid UTF-8 replaced */
+void otlp_json_double(struct strbuf *out, double d); /* not finite: as a string */
 void otlp_pb_attr(struct strbuf *out, const struct attr *at); /* a KeyValue message's bytes */
 
 #endif

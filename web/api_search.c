@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "proto/tempopb.pb-c.h"
-#include "store/otlp.h"
 #include "web/handler.h"
 #include "web/json.h"
 #include "web/legacy.h"
@@ -132,21 +131,6 @@ static void write_json(const struct search_result *res, struct jobs jobs, struct
 }
 
 /* --- protobuf; the tree lives in a scratch arena without a limit --- */
-
-static ProtobufCBinaryData *pb_attrs(struct arena *a, const struct attrs *as)
-{
-	ProtobufCBinaryData *to = arena_array(a, ProtobufCBinaryData, as->cnt);
-	struct strbuf packed;
-
-	strbuf_init(&packed);
-	for (uint32_t i = 0; i < as->cnt; i++) {
-		strbuf_clear(&packed);
-		otlp_pb_attr(&packed, &as->at[i]);
-		to[i] = pb_bytes(arena_str(a, packed.p, packed.len));
-	}
-	strbuf_fini(&packed);
-	return to;
-}
 
 static Tempopb__Span *pb_span(struct arena *a, const struct search_span *from)
 {

@@ -10,6 +10,7 @@
 #include "query/query.h"
 #include "store/base.h"
 #include "web/params.h"
+#include "web/pb.h"
 #include "web/peers.h"
 
 enum { HTTP_BODY_MAX = 16 * 1024 * 1024 }; /* of a request, also after gunzip */
@@ -42,6 +43,7 @@ typedef void handler_fn(const struct request *rq, struct reply *out);
 handler_fn api_ready, api_echo, api_buildinfo, api_metrics, api_status;
 handler_fn api_trace_v1, api_trace_v2;
 handler_fn api_search;
+handler_fn api_metrics_range, api_metrics_instant;
 handler_fn api_tags_v1, api_tags_v2, api_values_v1, api_values_v2;
 handler_fn ingest_traces;
 
@@ -67,10 +69,5 @@ bool accepts_gzip(const char *accept_encoding);
 bool reply_gzip(struct reply *out);
 /* The other way: at most max bytes come out. 0, -EBADMSG, or -EFBIG. */
 int body_gunzip(struct str in, size_t max, struct strbuf *out);
-
-static inline ProtobufCBinaryData pb_bytes(struct str s)
-{
-	return (ProtobufCBinaryData){.len = s.len, .data = (uint8_t *)s.p};
-}
 
 #endif

@@ -48,6 +48,12 @@ void json_num_str(struct json *j, const char *key, uint64_t n)
 	strbuf_printf(j->out, "\"%" PRIu64 "\"", n);
 }
 
+void json_double(struct json *j, const char *key, double d)
+{
+	element(j, key);
+	otlp_json_double(j->out, d);
+}
+
 void json_key(struct json *j, struct str key)
 {
 	json_str(j, NULL, key);
@@ -71,6 +77,12 @@ void json_opt_num_str(struct json *j, const char *key, uint64_t n)
 {
 	if (n)
 		json_num_str(j, key, n);
+}
+
+void json_opt_double(struct json *j, const char *key, double d)
+{
+	if (d != 0)
+		json_double(j, key, d);
 }
 
 void json_opt_attrs(struct json *j, const char *key, const struct attrs *as)

@@ -20,6 +20,7 @@ void json_str(struct json *j, const char *key, struct str s);
 void json_num(struct json *j, const char *key, uint64_t n); /* as a number */
 void json_num_str(struct json *j, const char *key,
 		  uint64_t n); /* as a string: 64-bit in proto3 JSON */
+void json_double(struct json *j, const char *key, double d);
 /* A key that somebody else chose; json_num(j, NULL, ..) or json_open(j, NULL, ..) writes its value.
  */
 void json_key(struct json *j, struct str key);
@@ -28,6 +29,7 @@ void json_key(struct json *j, struct str key);
 void json_opt_str(struct json *j, const char *key, struct str s);
 void json_opt_num(struct json *j, const char *key, uint64_t n);
 void json_opt_num_str(struct json *j, const char *key, uint64_t n);
+void json_opt_double(struct json *j, const char *key, double d);
 void json_opt_attrs(struct json *j, const char *key, const struct attrs *as);
 
 #endif

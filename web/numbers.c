@@ -230,6 +230,37 @@ int number_prom_duration(struct str text, uint64_t *ret_ns, struct strbuf *why)
 	return 0;
 }
 
+static int seconds(struct str text, uint64_t *ret_ns)
+{
+	char copy[TIME_TEXT_MAX + 1] = "", *end;
+	double v;
+
+	if (text.len > TIME_TEXT_MAX)
+		return -EINVAL;
+	memcpy(copy, text.p, text.len);
+	if (strspn(copy, "0123456789.eE+-") != text.len)
+		return -EINVAL;
+	v = strtod(copy, &end) * NS_PER_S;
+	if (end == copy || *end || !(v >= 0 && v < (double)INT64_MAX))
+		return -EINVAL;
+	*ret_ns = (uint64_t)llround(v);
+	return 0;
+}
+
+int number_step(struct str text, uint64_t *ret_ns)
+{
+	struct strbuf why;
+	int err = seconds(text, ret_ns);
+
+	strbuf_init(&why);
+	if (err)
+		err = number_prom_duration(text, ret_ns, &why);
+	if (err)
+		err = number_duration(text, ret_ns, &why);
+	strbuf_fini(&why);
+	return err;
+}
+
 /* --- times --- */
 
 /* Exactly cnt digits at p, or -1. */

@@ -13,6 +13,8 @@ int number_int64(struct str text, int64_t *ret, struct strbuf *why);
 int number_duration(struct str text, uint64_t *ret_ns, struct strbuf *why);
 /* 1w2d, 90m: Prometheus's form. */
 int number_prom_duration(struct str text, uint64_t *ret_ns, struct strbuf *why);
+/* Seconds, maybe with a fraction, or a duration of either form. */
+int number_step(struct str text, uint64_t *ret_ns);
 /* Seconds, nanoseconds (more than 10 characters), fractional seconds or RFC 3339. */
 int number_time(struct str text, uint64_t *ret_ns, struct strbuf *why);
 /* The text in double quotes, as Go prints it. */

@@ -17,6 +17,8 @@ enum {
 	SPSS_MAX = 100,
 	RANGE_DEFAULT_S = 15 * 60,
 	RANGE_MAX_S = 168 * 3600,
+	METRICS_DEFAULT_S = 3600,
+	METRICS_MAX_S = 24 * 3600,
 };
 
 /* --- percent-decoding --- */
@@ -343,5 +345,85 @@ int params_tags(const struct params *p, uint64_t now_ns, struct tag_params *ret,
 	err = err ?: get_uint32(p, "limit", &t.limit, why);
 	if (!err)
 		*ret = t;
+	return err;
+}
+
+/* --- metrics --- */
+
+/* What the readers of numbers say stands behind this. */
+static const char RPC[] = "rpc error: code = Code(400) desc = ";
+
+static int metrics_time(const struct params *p, const char *key, uint64_t *ret_ns,
+			struct strbuf *why)
+{
+	struct str text = params_get(p, key);
+
+	if (!text.len)
+		return 0;
+	strbuf_printf(why, "%scould not parse '%s' parameter: ", RPC, key);
+	if (number_time(text, ret_ns, why))
+		return -EINVAL;
+	strbuf_clear(why);
+	return 0;
+}
+
+static int metrics_since(const struct params *p, uint64_t *ret_ns, struct strbuf *why)
+{
+	struct str text = params_get(p, "since");
+
+	if (!text.len)
+		return 0;
+	strbuf_printf(why, "%scould not parse 'since' parameter: ", RPC);
+	if (number_prom_duration(text, ret_ns, why))
+		return -EINVAL;
+	strbuf_clear(why);
+	return 0;
+}
+
+static int metrics_range(const struct params *p, uint64_t now_ns, struct metrics_params *ret,
+			 struct strbuf *why)
+{
+	uint64_t since = (uint64_t)METRICS_DEFAULT_S * NS_PER_S, last;
+	int err = metrics_since(p, &since, why);
+
+	ret->to_ns = now_ns;
+	err = err ?: metrics_time(p, "end", &ret->to_ns, why);
+	last = ret->to_ns < now_ns ? ret->to_ns : now_ns;
+	ret->from_ns = last > since ? last - since : 0;
+	err = err ?: metrics_time(p, "start", &ret->from_ns, why);
+	if (err)
+		return err;
+	if (ret->to_ns <= ret->from_ns)
+		return bad(why, "end must be greater than start");
+	if (ret->to_ns - ret->from_ns > (uint64_t)METRICS_MAX_S * NS_PER_S)
+		return bad(why, "metrics query time range exceeds the maximum allowed duration of "
+				"24h0m0s");
+	return 0;
+}
+
+static int metrics_step(const struct params *p, struct metrics_params *ret, struct strbuf *why)
+{
+	struct str text = params_get(p, "step");
+
+	ret->step_ns = query_metrics_step(ret->from_ns, ret->to_ns);
+	if (!text.len || number_step(text, &ret->step_ns) == 0)
+		return 0;
+	strbuf_printf(why, "%scannot parse ", RPC);
+	number_quote(why, text);
+	return bad(why, " to a valid duration");
+}
+
+int params_metrics(const struct params *p, uint64_t now_ns, bool range, struct metrics_params *ret,
+		   struct strbuf *why)
+{
+	struct str q = params_get(p, "q");
+	struct metrics_params m = {.q = q.len ? q : params_get(p, "query")};
+	int err = metrics_range(p, now_ns, &m, why);
+
+	err = err ?: get_uint32(p, "exemplars", &m.exemplars, why);
+	if (!err && range)
+		err = metrics_step(p, &m, why);
+	if (!err)
+		*ret = m;
 	return err;
 }

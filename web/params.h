@@ -38,4 +38,8 @@ int params_search(const struct params *p, uint64_t now_ns, struct search_params 
 int params_tags(const struct params *p, uint64_t now_ns, struct tag_params *ret,
 		struct strbuf *why);
 
+/* Everything of a metrics query; step when it is a range. */
+int params_metrics(const struct params *p, uint64_t now_ns, bool range, struct metrics_params *ret,
+		   struct strbuf *why);
+
 #endif

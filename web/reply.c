@@ -30,24 +30,12 @@ void reply_bad(struct reply *out, const struct strbuf *why)
 	reply_text(out, 400, "%s", why->p);
 }
 
-struct append {
-	ProtobufCBuffer base;
-	struct strbuf *to;
-};
-
-static void append_bytes(ProtobufCBuffer *base, size_t len, const uint8_t *p)
-{
-	strbuf_add(((struct append *)base)->to, p, len);
-}
-
 void reply_protobuf(struct reply *out, const ProtobufCMessage *m)
 {
-	struct append a = {{append_bytes}, &out->body};
-
 	out->status = 200;
 	out->type = TYPE_PROTOBUF;
 	strbuf_clear(&out->body);
-	protobuf_c_message_pack_to_buffer(m, &a.base);
+	pb_append(&out->body, m);
 }
 
 static unsigned int query_status(int err)

@@ -18,6 +18,8 @@ static const struct route routes[] = {
     {.pattern = "/api/v2/search/tags", .handler = api_tags_v2},
     {.pattern = "/api/search/tag/{}/values", .handler = api_values_v1},
     {.pattern = "/api/v2/search/tag/{}/values", .handler = api_values_v2},
+    {.pattern = "/api/metrics/query_range", .handler = api_metrics_range},
+    {.pattern = "/api/metrics/query", .handler = api_metrics_instant},
     {.pattern = "/v1/traces", .handler = ingest_traces, .body = true, .ingest = true},
 };
 

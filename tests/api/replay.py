@@ -237,7 +237,7 @@ def compare(case, status, ctype, body_norm, raw, args):
     if status != case["status"]: return "status want %d got %d %s" % (case["status"], status, raw[:120].decode("utf-8", "replace").strip())
     if status >= 400:
         want, got = case.get("error_text"), raw.decode("utf-8", "replace").strip()
-        for own in ("invalid TraceQL query: ", "please provide a valid tagName: "):      # what follows is a sentence of the language, not of the API
+        for own in ("invalid TraceQL query: ", "please provide a valid tagName: ", "compiling query: ", "parse error "):      # what follows is a sentence of the language, not of the API
             if want and want.startswith(own): want, got = own, got[:len(own)]
         if args.strict_errors and want is not None and got != re_time(want, args.t0): return "error text differs: want %s got %s" % (short(want), short(got))
         return None

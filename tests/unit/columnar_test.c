@@ -328,6 +328,68 @@ static void test_values(void **state)
 			}
 }
 
+static char *series(struct store *s, const char *text)
+{
+	struct metrics_params p = {.q = str_of(text),
+				   .from_ns = base_ns + 100 * NS_PER_MS,
+				   .to_ns = base_ns + 1200 * NS_PER_MS,
+				   .step_ns = 100 * NS_PER_MS};
+	struct metrics_result res;
+	struct strbuf out;
+	struct query *q;
+
+	strbuf_init(&out);
+	assert_int_equal(query_begin(&q, s, NULL), 0);
+	if (query_metrics_range(q, &p, &res))
+		fail_msg("%s: %s", text, query_error(q));
+	for (uint32_t i = 0; i < res.cnt; i++) {
+		for (uint32_t k = 0; k < res.series[i].labels.cnt; k++) {
+			const struct val *v = &res.series[i].labels.at[k].val;
+
+			if (v->type == VAL_STR)
+				strbuf_add(&out, v->str.p, v->str.len);
+			else
+				strbuf_printf(&out, "%lld", (long long)v->i);
+			strbuf_addc(&out, ' ');
+		}
+		for (uint32_t k = 0; k < res.interval_cnt; k++)
+			strbuf_printf(&out, " %g", res.series[i].values[k]);
+		strbuf_addc(&out, '\n');
+	}
+	query_end(q);
+	strbuf_addc(&out, '.');
+	return strbuf_take(&out, NULL);
+}
+
+static void test_metrics(void **state)
+{
+	static const char *const metrics[] = {
+		"rate()",
+		"count_over_time() by (resource.service.name, name)",
+		"count_over_time() by (.service.name, span.code, kind)",
+		"rate() by (span.path)",
+		"sum_over_time(span.code) by (status)",
+		"min_over_time(span.ratio)",
+		"max_over_time(duration) by (span.list)",
+		"avg_over_time(span.ratio) by (event:name)",
+		"quantile_over_time(duration, .5, .9) by (resource.service.name)",
+		"histogram_over_time(span.code)",
+		"count_over_time() by (rootName)",
+	};
+
+	(void)state;
+	for (size_t m = 0; m < ARRAY_SIZE(metrics); m++)
+		for (size_t i = 0; i < ARRAY_SIZE(filters); i += m % 2 ? 3 : 5) {
+			const char *text = arena_printf(&mem, "%s | %s", filters[i], metrics[m]);
+			char *a = series(with, text), *b = series(without, text);
+
+			if (strcmp(a, b) != 0)
+				fail_msg("%s: with columns\n%.600s\nwithout\n%.600s", text, a, b);
+			free(a);
+			free(b);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -335,6 +397,7 @@ int main(void)
 		cmocka_unit_test(test_most_recent),
 		cmocka_unit_test(test_range),
 		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_metrics),
 	};
 
 	return cmocka_run_group_tests(tests, stores_open, stores_close);

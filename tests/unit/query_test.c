@@ -343,7 +343,7 @@ static void limits(void **state)
 	query_end(q);
 	q = query_new();
 	assert_int_equal(search("{ } | rate()", 1000, q, &r), -EINVAL);
-	assert_non_null(strstr(query_error(q), "not supported yet"));
+	assert_non_null(strstr(query_error(q), "a metrics query"));
 	query_end(q);
 	q = query_new();
 	assert_int_equal(search("{ name / 2 }", 1000, q, &r), -EINVAL);
