@@ -23,7 +23,7 @@ static void run(const struct request *rq, const struct metrics_params *p, metric
 		reply_query_error(out, q, err);
 	} else {
 		out->status = 200;
-		out->type = TYPE_JSON;
+		out->type = rq->grpc ? TYPE_PROTOBUF : TYPE_JSON;
 		write(&res, &out->body);
 	}
 	query_end(q);
@@ -38,9 +38,11 @@ static void answer(const struct request *rq, bool range, struct reply *out)
 	if (params_metrics(&rq->params, clock_real_ns(), range, &p, &why))
 		reply_bad(out, &why);
 	else if (range)
-		run(rq, &p, query_metrics_range, metrics_range_json, out);
+		run(rq, &p, query_metrics_range,
+		    rq->grpc ? metrics_range_protobuf : metrics_range_json, out);
 	else
-		run(rq, &p, query_metrics_instant, metrics_instant_json, out);
+		run(rq, &p, query_metrics_instant,
+		    rq->grpc ? metrics_instant_protobuf : metrics_instant_json, out);
 	strbuf_fini(&why);
 }
 

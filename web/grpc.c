@@ -320,6 +320,7 @@ static void answer(struct call *c, struct str message, struct strbuf *to)
 	struct arena a;
 	struct request rq = {
 		.store = c->web->store,
+		.grpc = true,
 		.commits = c->web->ingest_commits,
 		.arena = &a,
 		.ready = c->web->ready,

@@ -19,14 +19,16 @@ struct request {
 	struct store *store;
 	struct arena *arena; /* lives as long as the request; without a limit: the URI bounds it */
 	bool ready;	     /* web_ready was called */
+	bool grpc;	     /* metrics in protobuf, which HTTP does not give */
 	bool commits;	     /* spans that come in are answered for when they are committed */
 	const char *method;
 	struct str path;    /* as sent */
 	struct str segment; /* what stands for {} in the route's pattern, decoded */
 	struct params params;
 	struct str body;
-	struct str target;	     /* path and query, as sent */
-	const struct peers *peers; /* other nodes to ask; NULL: none, or it is one of them who asks */
+	struct str target; /* path and query, as sent */
+	const struct peers
+		*peers; /* other nodes to ask; NULL: none, or it is one of them who asks */
 	const char *accept, *content_type, *content_encoding; /* "" when not sent */
 	bool (*gone)(void *arg); /* the asker has left, or the server stops */
 	void *gone_arg;

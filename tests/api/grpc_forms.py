@@ -8,6 +8,7 @@ client is grpcio; answers are compared with those of HTTP, whose own tests have 
 import concurrent.futures
 import gzip
 import inspect
+import json
 import os
 import socket
 import struct
@@ -168,17 +169,57 @@ def form_values_as_http(api, port):
                  f"/api/search/tag/{tag}/values?q={urllib.parse.quote('{ status = error }')}&{rng}")
 
 
-def form_metrics(api, port):
-    """The same as HTTP, once that is there."""
-    now = int(time.time())
-    q = urllib.parse.quote("{} | rate()")
-    target = f"/api/metrics/query_range?q={q}&start={now - 600}&end={now}&step=60s"
-    body = message(f1="{} | rate()", f2=(now - 600) * 10**9, f3=now * 10**9, f4=60 * 10**9)
-    with Client(port) as c:
-        if api.ask(target)[0] == 404:
-            fails(grpc.StatusCode.UNIMPLEMENTED, c.query, "MetricsQueryRange", body)
+def fields(data):
+    """(number, value) of a protobuf message: bytes, or the number."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        n = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            n |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return n
+    while at < len(data):
+        key = varint()
+        if key & 7 == 2:
+            size = varint()
+            value, at = data[at:at + size], at + size
+        elif key & 7 == 1:
+            value, at = struct.unpack_from("<d", data, at)[0], at + 8
         else:
-            same(api, c, "MetricsQueryRange", body, target)
+            value = varint()
+        yield key >> 3, value
+
+
+def of_series(answer):
+    """How many series, and the sum of all samples."""
+    all_series = [v for n, v in fields(answer) if n == 1]
+    samples = [v for s in all_series for n, v in fields(s) if n == 2]
+    return len(all_series), sum(v for s in samples for n, v in (fields(s) if isinstance(s, bytes) else [(1, s)])
+                                if n == 1)
+
+
+def form_metrics(api, port):
+    """What HTTP says in JSON."""
+    now = int(time.time())
+    text = "{} | count_over_time() by (name)"
+    q, times = urllib.parse.quote(text), f"start={now - 3600}&end={now}"
+    with Client(port) as c:
+        body = message(f1=text, f2=(now - 3600) * 10**9, f3=now * 10**9, f4=60 * 10**9)
+        want = json.loads(api.ask(f"/api/metrics/query_range?q={q}&{times}&step=60s")[2])["series"]
+        got = of_series(b"".join(c.query("MetricsQueryRange", body)))
+        total = sum(x.get("value", 0) for s in want for x in s["samples"])
+        if got != (len(want), total) or not total:
+            raise AssertionError(f"range: {got}, not {(len(want), total)}")
+        body = message(f1=text, f2=(now - 3600) * 10**9, f3=now * 10**9)
+        want = json.loads(api.ask(f"/api/metrics/query?q={q}&{times}")[2])["series"]
+        got = of_series(b"".join(c.query("MetricsQueryInstant", body)))
+        if got != (len(want), sum(s["value"] for s in want)):
+            raise AssertionError(f"instant: {got} series and sum, not {len(want)}")
 
 
 def form_packed_answer(api, port):
