@@ -4,8 +4,9 @@
  *
  * The URI is taken raw and parsed by params.c and routes.c, so that %2F and zero bytes mean what
  * they should. Who may ask is decided before any of the body is read. Runs on MHD's threads, one
- * request of a connection at a time. The invariant: of a body at most HTTP_BODY_MAX bytes are kept,
- * and only for routes that take one. */
+ * request of a connection at a time; the handler alone runs on a thread of the pool, while MHD has
+ * the connection suspended, so that a question of half a minute holds up no other connection. The
+ * invariant: of a body at most HTTP_BODY_MAX bytes are kept, and only for routes that take one. */
 #include "web/exchange.h"
 
 #include <poll.h>
@@ -19,14 +20,16 @@
 #include "web/routes.h"
 
 struct exchange {
-	struct mhd_worker *worker;
+	struct job job; /* first: the pool knows it by this */
 	struct web *web;
 	struct MHD_Connection *conn;
 	const struct route *route;
 	struct arena arena;
 	struct request rq;
 	struct strbuf body;
-	bool begun, too_large;
+	struct reply out; /* of the handler */
+	int fd;
+	bool begun, too_large, answered;
 };
 
 void *exchange_new(void *worker, const char *uri, struct MHD_Connection *conn)
@@ -37,11 +40,11 @@ void *exchange_new(void *worker, const char *uri, struct MHD_Connection *conn)
 
 	if (!x)
 		return NULL;
-	x->worker = worker;
-	x->web = x->worker->web;
+	x->web = ((struct mhd_worker *)worker)->web;
 	x->conn = conn;
 	arena_init(&x->arena, 0);
 	strbuf_init(&x->body);
+	strbuf_init(&x->out.body);
 	x->rq.arena = &x->arena;
 	x->rq.path = arena_str(&x->arena, uri, path_len);
 	x->rq.target = arena_str(&x->arena, uri, strlen(uri));
@@ -61,6 +64,7 @@ void exchange_free(void *worker, struct MHD_Connection *conn, void **exchange,
 	if (!x)
 		return;
 	strbuf_fini(&x->body);
+	strbuf_fini(&x->out.body);
 	arena_fini(&x->arena);
 	free(x);
 	*exchange = NULL;
@@ -76,7 +80,7 @@ static const char *header(struct exchange *x, const char *name)
 static int connection_fd(struct exchange *x)
 {
 	const union MHD_ConnectionInfo *info =
-	    MHD_get_connection_info(x->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+		MHD_get_connection_info(x->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
 
 	return info ? info->connect_fd : -1;
 }
@@ -85,7 +89,7 @@ static int connection_fd(struct exchange *x)
 static bool gone(void *arg)
 {
 	struct exchange *x = arg;
-	struct pollfd p = {.fd = connection_fd(x), .events = POLLRDHUP};
+	struct pollfd p = {.fd = x->fd, .events = POLLRDHUP};
 
 	return x->web->stopping || (p.fd >= 0 && poll(&p, 1, 0) == 1);
 }
@@ -129,19 +133,18 @@ static enum MHD_Result send_reply(struct exchange *x, struct reply *out)
 	return ok;
 }
 
-/* While it runs, the other connections of this thread wait, and new ones go to others. */
-static void handle(struct exchange *x, struct reply *out)
+void exchange_run(struct job *job)
 {
-	mhd_begin(x->worker);
-	x->route->handler(&x->rq, out);
-	mhd_end(x->worker);
+	struct exchange *x = (struct exchange *)job;
+
+	x->route->handler(&x->rq, &x->out);
+	x->answered = true;
+	MHD_resume_connection(x->conn); /* from here on it is not ours */
 }
 
 static enum MHD_Result answer(struct exchange *x)
 {
-	struct reply out = {0};
-
-	strbuf_init(&out.body);
+	x->fd = connection_fd(x);
 	x->rq.store = x->web->store;
 	x->rq.ready = x->web->ready;
 	x->rq.commits = x->web->ingest_commits;
@@ -152,11 +155,17 @@ static enum MHD_Result answer(struct exchange *x)
 	x->rq.body = (struct str){x->body.p, x->body.len};
 	x->rq.gone = gone;
 	x->rq.gone_arg = x;
-	if (peers_is_self(x->web->peers, header(x, PEER_HEADER)))
-		out.status = MHD_HTTP_NOT_FOUND;
-	else
-		handle(x, &out);
-	return send_reply(x, &out);
+	if (peers_is_self(x->web->peers, header(x, PEER_HEADER))) {
+		x->out.status = MHD_HTTP_NOT_FOUND;
+		return send_reply(x, &x->out);
+	}
+	MHD_suspend_connection(x->conn);
+	if (!pool_add(x->web->handlers, &x->job)) {
+		reply_text(&x->out, 503, "The server stops.\n");
+		x->answered = true;
+		MHD_resume_connection(x->conn);
+	}
+	return MHD_YES;
 }
 
 /* --- who may ask, and for what --- */
@@ -230,10 +239,9 @@ static void take_body(struct exchange *x, const char *data, size_t len)
 
 static enum MHD_Result finish(struct exchange *x)
 {
-	struct reply out = {0};
-
-	strbuf_init(&out.body);
-	return refuse(x, &out) ? send_reply(x, &out) : answer(x);
+	if (x->answered)
+		return send_reply(x, &x->out);
+	return refuse(x, &x->out) ? send_reply(x, &x->out) : answer(x);
 }
 
 enum MHD_Result exchange_step(void *worker, struct MHD_Connection *conn, const char *url,

@@ -7,15 +7,17 @@
 #include <microhttpd.h>
 #include <stdatomic.h>
 
+#include "web/pool.h"
 #include "web/web.h"
 
 struct web {
 	struct mhd *mhd;
 	struct front *front; /* NULL: libmicrohttpd listens itself */
 	struct store *store;
-	struct strbuf token; /* empty: none asked */
-	char **hosts;	     /* NULL-terminated copies */
-	struct peers *peers; /* NULL: none */
+	struct strbuf token;   /* empty: none asked */
+	char **hosts;	       /* NULL-terminated copies */
+	struct peers *peers;   /* NULL: none */
+	struct pool *handlers; /* of HTTP/1, by exchange_run */
 	uint16_t port;
 	bool ingest_only, ingest_commits;
 	atomic_bool ready, stopping;
@@ -31,5 +33,8 @@ enum MHD_Result exchange_step(void *worker, struct MHD_Connection *conn, const c
 /* MHD_OPTION_NOTIFY_COMPLETED. */
 void exchange_free(void *worker, struct MHD_Connection *conn, void **exchange,
 		   enum MHD_RequestTerminationCode why);
+
+/* A pool's function. */
+void exchange_run(struct job *job);
 
 #endif

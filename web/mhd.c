@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mhd.c - libmicrohttpd with daemons of one thread each, instead of its own pool: a pool that
- * does not accept by itself gives connections to its threads by number, also to one that sits in a
- * query of half a minute. Here a connection goes to a thread that is not in a handler, as it did
- * when idle threads were those that accepted. The invariant: no more than CONNECTIONS_MAX
- * connections; others wait where they are. */
+/* mhd.c - libmicrohttpd with daemons of one thread each, that take connections from front.c
+ * instead of accepting. They read and write; what takes time is done by the pool of exchange.c
+ * while the connection is suspended. The invariant: no more than CONNECTIONS_MAX connections;
+ * others wait where they are. */
 #include "web/mhd.h"
 
 #include <errno.h>
@@ -61,6 +60,7 @@ static int daemon_start(struct mhd_worker *wk, const struct MHD_OptionItem *more
 {
 	bool tls = more[0].option != MHD_OPTION_END;
 	unsigned int flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG |
+			     MHD_ALLOW_SUSPEND_RESUME |
 			     (tls ? MHD_USE_TLS : MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC);
 
 	wk->daemon = MHD_start_daemon(
@@ -131,7 +131,7 @@ bool mhd_take(struct mhd *h, int fd, const struct sockaddr *peer, socklen_t len)
 	for (unsigned int i = 0; i < h->cnt; i++) {
 		struct mhd_worker *wk = &h->workers[i];
 
-		if (!wk->busy && wk->connections < h->connections_max &&
+		if (wk->connections < h->connections_max &&
 		    (!best || wk->connections < best->connections))
 			best = wk;
 	}
@@ -142,17 +142,6 @@ bool mhd_take(struct mhd *h, int fd, const struct sockaddr *peer, socklen_t len)
 	if (MHD_add_connection(best->daemon, fd, peer, len) != MHD_YES)
 		atomic_fetch_sub(&best->connections, 1);
 	return true;
-}
-
-void mhd_begin(struct mhd_worker *wk)
-{
-	wk->busy = true;
-}
-
-void mhd_end(struct mhd_worker *wk)
-{
-	wk->busy = false;
-	kick(wk);
 }
 
 void mhd_stop(struct mhd *h)

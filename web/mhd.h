@@ -17,7 +17,6 @@ struct mhd;
 struct mhd_worker {
 	struct web *web;
 	struct MHD_Daemon *daemon;
-	atomic_bool busy; /* in a handler: its connections wait */
 	atomic_uint connections;
 };
 
@@ -30,12 +29,9 @@ struct mhd_tls {
  * socket, and ours, whether it starts or not. -EINVAL, -EIO with a sentence. */
 int mhd_start(struct mhd **ret, struct web *w, unsigned int threads, const struct mhd_tls *tls,
 	      int fd, struct strbuf *why);
-/* Gives a connection to a thread that is not busy. False: there is none that has room; fd is still
- * the caller's, and front_kick is called when that changes. */
+/* Gives a connection to the thread that has the fewest. False: there is none that has room; fd is
+ * still the caller's, and front_kick is called when that changes. */
 bool mhd_take(struct mhd *h, int fd, const struct sockaddr *peer, socklen_t len);
-/* Around a handler. */
-void mhd_begin(struct mhd_worker *wk);
-void mhd_end(struct mhd_worker *wk);
 void mhd_stop(struct mhd *h); /* NULL is fine */
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pool.c - one queue, one lock, threads on demand. Used for gRPC calls, so that a long question
- * holds up neither the loop that reads and writes nor libmicrohttpd's threads. The invariant: every
- * job that was added is run, also when the pool ends: whoever stops us tells the jobs to be short.
+/* pool.c - one queue, one lock, threads on demand. Used for the handlers of HTTP and for gRPC
+ * calls, so that a long question holds up neither the loop that reads and writes nor
+ * libmicrohttpd's threads. The invariant: every job that was added is run, also when the pool ends:
+ * whoever stops us tells the jobs to be short.
  */
 #include "web/pool.h"
 
@@ -79,19 +80,25 @@ static void grow(struct pool *p)
 		must(p->cnt);
 }
 
-void pool_add(struct pool *p, struct job *j)
+bool pool_add(struct pool *p, struct job *j)
 {
+	bool takes;
+
 	j->next = NULL;
 	pthread_mutex_lock(&p->lock);
-	*p->last = j;
-	p->last = &j->next;
-	p->waiting++;
-	grow(p);
-	pthread_cond_signal(&p->more);
+	takes = !p->stopping;
+	if (takes) {
+		*p->last = j;
+		p->last = &j->next;
+		p->waiting++;
+		grow(p);
+		pthread_cond_signal(&p->more);
+	}
 	pthread_mutex_unlock(&p->lock);
+	return takes;
 }
 
-void pool_free(struct pool *p)
+void pool_stop(struct pool *p)
 {
 	if (!p)
 		return;
@@ -99,8 +106,15 @@ void pool_free(struct pool *p)
 	p->stopping = true;
 	pthread_cond_broadcast(&p->more);
 	pthread_mutex_unlock(&p->lock);
-	for (unsigned int i = 0; i < p->cnt; i++)
-		pthread_join(p->threads[i], NULL);
+	for (; p->cnt > 0; p->cnt--)
+		pthread_join(p->threads[p->cnt - 1], NULL);
+}
+
+void pool_free(struct pool *p)
+{
+	if (!p)
+		return;
+	pool_stop(p);
 	pthread_cond_destroy(&p->more);
 	pthread_mutex_destroy(&p->lock);
 	free(p);

@@ -4,6 +4,8 @@
 #ifndef WIRESPAN_POOL_H
 #define WIRESPAN_POOL_H
 
+#include <stdbool.h>
+
 /* Embedded in what is to be done. */
 struct job {
 	struct job *next;
@@ -13,8 +15,11 @@ struct pool;
 
 /* run is called for each job, on one of at most `threads` threads. */
 struct pool *pool_new(unsigned int threads, void (*run)(struct job *));
-void pool_add(struct pool *p, struct job *j);
-/* Does what is queued and ends the threads. Nothing may be added any more. NULL is fine. */
+/* False: the pool has stopped, and the job is still the caller's. */
+bool pool_add(struct pool *p, struct job *j);
+/* Does what is queued and ends the threads; from then on nothing is taken. NULL is fine. */
+void pool_stop(struct pool *p);
+/* Stops it, too. NULL is fine. */
 void pool_free(struct pool *p);
 
 #endif

@@ -23,7 +23,8 @@
 #include "web/peers.h"
 
 enum {
-	THREADS_DEFAULT = 16, /* a thread waits for its question: dear ones must not have all */
+	THREADS_DEFAULT = 16, /* for handlers: dear questions must not have all */
+	MHD_THREADS = 2,      /* they only read and write */
 	BACKLOG = 256,
 	FILE_MAX = 256 * 1024,
 };
@@ -73,18 +74,18 @@ static int check_address(const struct web_conf *conf, struct sockaddr_storage *s
 			 struct strbuf *why)
 {
 	if (access_parse_listen(conf->listen, sa)) {
-		strbuf_printf(
-		    why,
-		    "cannot listen on \"%s\": an address is written 127.0.0.1:3200 or [::1]:3200",
-		    conf->listen);
+		strbuf_printf(why,
+			      "cannot listen on \"%s\": an address is written 127.0.0.1:3200 or "
+			      "[::1]:3200",
+			      conf->listen);
 		return -EINVAL;
 	}
 	if (!access_is_loopback((struct sockaddr *)sa) && !conf->token_file && !conf->insecure) {
 		strbuf_printf(
-		    why,
-		    "%s can be reached from other machines: give a token file, or say insecure "
-		    "to serve without one",
-		    conf->listen);
+			why,
+			"%s can be reached from other machines: give a token file, or say insecure "
+			"to serve without one",
+			conf->listen);
 		return -EACCES;
 	}
 	return 0;
@@ -94,7 +95,7 @@ static int socket_open(const struct sockaddr_storage *sa, int *ret_fd)
 {
 	int fd = socket(sa->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1, err;
 	socklen_t len =
-	    sa->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+		sa->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 
 	if (fd < 0)
 		return -errno;
@@ -131,8 +132,7 @@ static int web_listen(struct web *w, const struct web_conf *conf, int *ret_fd, s
 
 /* --- the server behind it --- */
 
-static int start_tls(struct web *w, int fd, unsigned int threads, const struct web_conf *conf,
-		     struct strbuf *why)
+static int start_tls(struct web *w, int fd, const struct web_conf *conf, struct strbuf *why)
 {
 	struct strbuf cert, key;
 	int err;
@@ -146,7 +146,7 @@ static int start_tls(struct web *w, int fd, unsigned int threads, const struct w
 	} else {
 		const struct mhd_tls tls = {cert.p, key.p};
 
-		err = mhd_start(&w->mhd, w, threads, &tls, fd, why);
+		err = mhd_start(&w->mhd, w, MHD_THREADS, &tls, fd, why);
 	}
 	explicit_bzero(key.p, key.len);
 	strbuf_fini(&cert);
@@ -156,7 +156,7 @@ static int start_tls(struct web *w, int fd, unsigned int threads, const struct w
 
 static int start_plain(struct web *w, int fd, unsigned int threads, struct strbuf *why)
 {
-	int err = mhd_start(&w->mhd, w, threads, NULL, -1, why);
+	int err = mhd_start(&w->mhd, w, MHD_THREADS, NULL, -1, why);
 
 	if (err)
 		close(fd);
@@ -176,12 +176,13 @@ static int start(struct web *w, const struct web_conf *conf, struct strbuf *why)
 	}
 	err = read_token(w, conf->token_file, why);
 	if (!err && conf->peers)
-		err = peers_new(&w->peers, conf->peers, (struct str){w->token.p, w->token.len}, why);
+		err = peers_new(&w->peers, conf->peers, (struct str){w->token.p, w->token.len},
+				why);
 	err = err ?: web_listen(w, conf, &fd, why);
 	if (err)
 		return err;
-	return conf->tls_cert_file ? start_tls(w, fd, threads, conf, why)
-				   : start_plain(w, fd, threads, why);
+	w->handlers = pool_new(threads, exchange_run);
+	return conf->tls_cert_file ? start_tls(w, fd, conf, why) : start_plain(w, fd, threads, why);
 }
 
 /* --- public --- */
@@ -234,7 +235,9 @@ void web_stop(struct web *w)
 		return;
 	w->stopping = true;
 	front_stop(w->front);
+	pool_stop(w->handlers); /* libmicrohttpd may not stop with a suspended connection */
 	mhd_stop(w->mhd);
+	pool_free(w->handlers);
 	front_free(w->front);
 	for (char **h = w->hosts; *h; h++)
 		free(*h);
