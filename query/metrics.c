@@ -73,10 +73,30 @@ static enum acc acc_of(enum func_id id)
 	}
 }
 
-/* A histogram is written out as numbers twice its size, all else in place. */
-static size_t room_of(const struct metrics *ms, enum acc acc)
+/* What the answer will take for one series: numbers are made in place unless it is of a histogram,
+ * or goes through arithmetic. */
+static void reserve(const struct metrics *ms, const struct stage *st, struct series_conf *conf)
 {
-	return ms->q->limits.memory / (acc == ACC_HIST ? 6 : 2) / ms->cnt;
+	size_t label = sizeof(struct attr) + TEXT_NUMBER;
+	size_t bare = sizeof(struct metrics_series) + (SERIES_LABELS + 1) * label;
+	size_t whole = bare + ms->grid.cnt * sizeof(double);
+
+	conf->room = ms->q->limits.memory / 4 * 3 / ms->cnt;
+	conf->later = ms->cnt > 1 ? bare + whole : 2 * bare;
+	if (st->func->id == FN_QUANTILE_OT)
+		conf->later = st->num_cnt * (whole + conf->later);
+	if (st->func->id == FN_HISTOGRAM_OT)
+		conf->later_hist = whole + conf->later;
+}
+
+static int keys_init(struct metrics *ms, struct metric *m)
+{
+	for (uint32_t i = 0; i < m->stage->field_cnt; i++) {
+		m->keys[i] = text_field(&ms->q->arena, &m->stage->fields[i]->field);
+		if (!m->keys[i].p)
+			return query_fail_memory(ms->q);
+	}
+	return 0;
 }
 
 static int metric_init(struct metrics *ms, struct metric *m, const struct tql *t,
@@ -91,14 +111,14 @@ static int metric_init(struct metrics *ms, struct metric *m, const struct tql *t
 		.exemplars = compare ? 0 : exemplars,
 	};
 
-	conf.room = room_of(ms, conf.acc);
+	reserve(ms, st, &conf);
 	m->stage = st;
 	m->tql = *t;
 	m->tql.pipe = before(&ms->q->arena, pipe, st);
 	m->seconds = st->expr && st->expr->type == TYPE_DURATION;
 	eval_init(&m->eval, ms->q, &m->tql);
 	series_set_init(&m->set, &ms->q->arena, &conf);
-	return m->tql.pipe ? 0 : query_fail_memory(ms->q);
+	return m->tql.pipe ? keys_init(ms, m) : query_fail_memory(ms->q);
 }
 
 static int metrics_find(struct metrics *ms, const struct tql *t, const struct stage *pipe,

@@ -11,8 +11,9 @@
 #include "query/series.h"
 
 struct metric {
-	const struct stage *stage; /* of kind STAGE_METRIC */
-	struct tql tql;		   /* the pipeline before it, alone */
+	const struct stage *stage;	 /* of kind STAGE_METRIC */
+	struct tql tql;			 /* the pipeline before it, alone */
+	struct str keys[AST_MAX_GROUPS]; /* of the labels */
 	struct eval eval;
 	struct series_set set;
 	bool seconds;	/* the values are durations: ns in, seconds out */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* metrics_math.c - what the text does with finished series: topk and bottomk, comparisons that
- * drop points, arithmetic. Works on lists sorted by labels, which is also the order of ties. A
- * point that is not there is NaN; a series that has lost all its points goes. */
+ * drop points, arithmetic. Works on lists sorted by labels. A point that is not there is
+ * NaN; a series that has lost all its points goes. */
 #include "query/metrics.h"
+#include "query/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -52,17 +53,18 @@ static void drop_empty(const struct metrics *ms, struct series_list *l)
 /* --- topk(n), bottomk(n): per interval --- */
 struct point {
 	double v;
-	uint32_t at; /* the series' place in the list */
+	uint32_t place; /* of the series among all, by the text of its labels */
+	double *value;
 };
 
-/* The best first. Of equals topk likes the first by labels, bottomk the last. */
+/* The best first. Of equals topk likes the first, bottomk the last. */
 static int top_first(const void *a, const void *b)
 {
 	const struct point *x = a, *y = b;
 
 	if (x->v != y->v)
 		return x->v < y->v ? 1 : -1;
-	return x->at < y->at ? -1 : 1;
+	return x->place < y->place ? -1 : 1;
 }
 
 static int bottom_first(const void *a, const void *b)
@@ -70,29 +72,54 @@ static int bottom_first(const void *a, const void *b)
 	return top_first(b, a);
 }
 
+static int by_text(const void *a, const void *b)
+{
+	const struct metrics_series *x = a, *y = b;
+	char text[2][TEXT_NUMBER];
+	int c = 0;
+
+	for (uint32_t i = 0; i < x->labels.cnt && i < y->labels.cnt && !c; i++) {
+		struct tval v = tval_of(&x->labels.at[i].val), w = tval_of(&y->labels.at[i].val);
+
+		c = str_cmp(text_short(text[0], &v), text_short(text[1], &w));
+	}
+	return c ? c : labels_cmp(&x->labels, &y->labels);
+}
+
+/* Keeps the best points of one interval. */
+static int rank_interval(struct metrics *ms, const struct stage *st, struct series_list *l,
+			 uint32_t at, struct point *points)
+{
+	uint64_t keep = (uint64_t)st->num.i;
+	uint32_t cnt = 0;
+	int err = 0;
+
+	for (uint32_t i = 0; i < l->cnt && !err; i++) {
+		double *v = &l->at[i].values[at];
+
+		if (!isnan(*v))
+			points[cnt++] = (struct point){*v, i, v};
+		err = query_poll(ms->q);
+	}
+	if (cnt > keep)
+		qsort(points, cnt, sizeof(*points),
+		      st->func->id == FN_TOPK ? top_first : bottom_first);
+	for (uint64_t i = keep; i < cnt; i++)
+		*points[i].value = NAN;
+	return err;
+}
+
 static int rank(struct metrics *ms, const struct stage *st, struct series_list *l)
 {
 	struct point *points = arena_array(&ms->q->arena, struct point, l->cnt + 1);
-	uint64_t keep = (uint64_t)st->num.i;
+	int err = points ? 0 : query_fail_memory(ms->q);
 
-	if (!points)
-		return query_fail_memory(ms->q);
-	for (uint32_t i = 0; i < ms->grid.cnt; i++) {
-		uint32_t cnt = 0;
-
-		for (uint32_t k = 0; k < l->cnt; k++) {
-			if (query_poll(ms->q))
-				return -ETIMEDOUT;
-			if (!isnan(l->at[k].values[i]))
-				points[cnt++] = (struct point){l->at[k].values[i], k};
-		}
-		if (cnt > keep)
-			qsort(points, cnt, sizeof(*points),
-			      st->func->id == FN_TOPK ? top_first : bottom_first);
-		for (uint64_t k = keep; k < cnt; k++)
-			l->at[points[k].at].values[i] = NAN;
-	}
-	return 0;
+	if (l->cnt)
+		qsort(l->at, l->cnt, sizeof(*l->at), by_text);
+	for (uint32_t i = 0; i < ms->grid.cnt && !err; i++)
+		err = rank_interval(ms, st, l, i, points);
+	series_list_sort(l);
+	return err;
 }
 
 /* --- op number: drops points --- */
@@ -206,9 +233,10 @@ static int math_labels(struct metrics *ms, enum op op, const struct metrics_seri
 static int join_exemplars(struct metrics *ms, const struct metrics_series *l,
 			  const struct metrics_series *r, struct metrics_series *to)
 {
-	uint32_t most = EXEMPLARS_MAX;
+	uint32_t most = l->exemplar_cnt + r->exemplar_cnt;
 
-	to->exemplars = arena_array(&ms->q->arena, struct metrics_exemplar, most);
+	most = most < EXEMPLARS_MAX ? most : EXEMPLARS_MAX;
+	to->exemplars = arena_array(&ms->q->arena, struct metrics_exemplar, most + 1);
 	if (!to->exemplars)
 		return query_fail_memory(ms->q);
 	for (uint32_t i = 0, k = 0;

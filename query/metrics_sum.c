@@ -55,9 +55,9 @@ static int labels_of(struct metrics *ms, const struct metric *m, const struct se
 	for (uint32_t i = 0; i < cnt; i++) {
 		struct attr *at = &ret->at[ret->cnt++];
 
-		at->key = text_field(a, &m->stage->fields[i]->field);
+		at->key = m->keys[i];
 		at->val = text_val(a, &s->labels[i]);
-		if (!at->key.p || (at->val.type == VAL_STR && !at->val.str.p))
+		if (at->val.type == VAL_STR && !at->val.str.p)
 			return query_fail_memory(ms->q);
 	}
 	if (!ret->cnt)

@@ -9,17 +9,19 @@
 enum { EXEMPLARS_IN_ALL = 10000, FIRST_CAP = 64 };
 
 /* --- memory --- */
+static bool count(struct series_set *set, size_t len)
+{
+	set->full |= len > set->conf.room - set->used;
+	if (!set->full)
+		set->used += len;
+	return !set->full;
+}
+
 static void *take(struct series_set *set, size_t len)
 {
-	void *p = NULL;
+	void *p = count(set, len) ? arena_alloc(set->arena, len) : NULL;
 
-	if (len <= set->conf.room - set->used)
-		p = arena_alloc(set->arena, len);
-	if (!p) {
-		set->full = true;
-		return NULL;
-	}
-	set->used += len;
+	set->full |= !p;
 	return p;
 }
 
@@ -182,7 +184,7 @@ static struct series *series_new(struct series_set *set, const struct tval *labe
 {
 	struct series *s;
 
-	if (set->full || (set->cnt * 2 >= set->cap && !grow(set)))
+	if ((set->cnt * 2 >= set->cap && !grow(set)) || !count(set, set->conf.later))
 		return NULL;
 	s = take(set, sizeof(*s));
 	if (!s || !(s->labels = labels_copy(set, labels)) || !fill(set, s))
@@ -208,6 +210,8 @@ struct series *series_of(struct series_set *set, const struct tval *labels)
 
 uint32_t *series_hist_new(struct series_set *set, struct series *s, uint32_t bucket)
 {
+	if (!count(set, set->conf.later_hist))
+		return NULL;
 	return s->hist[bucket] = take(set, set->conf.grid.cnt * sizeof(**s->hist));
 }
 

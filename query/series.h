@@ -69,7 +69,9 @@ struct series_conf {
 	enum acc acc;
 	uint32_t label_cnt;
 	uint32_t exemplars; /* per series; 0: none */
-	size_t room;	    /* bytes of the arena */
+	size_t room;	    /* bytes of the arena, what the owner needs later included: */
+	size_t later;	    /* per series */
+	size_t later_hist;  /* per bucket */
 };
 
 struct series_set {

@@ -235,6 +235,39 @@ def form_status(api):
         raise AssertionError(f"{answer['store']}: the data set has 1941 spans")
 
 
+def form_metrics_refusals(api):
+    now = int(time.time())
+    for params, want in (
+            ("q=%7B%7D%7Crate()&step=0", b"step of 0s is too small, minimum step for given range is 360ms"),
+            ("q=%7B%7D%7Crate()&step=1ns", b"step of 1ns is too small, minimum step for given range is 360ms"),
+            ("q=%7B%7D%7Crate()&step=-1", b'rpc error: code = Code(400) desc = cannot parse "-1" to a valid '
+                                          b"duration"),
+            ("q=%7B%7D%7Crate()&step=1e300", b'rpc error: code = Code(400) desc = cannot parse "1e300" to a '
+                                             b"valid duration"),
+            ("q=%7B%7D%7Crate()&step=9223372035s", b"step of 2562047h47m15s is too large for this range"),
+            (f"q=%7B%7D%7Crate()&start={now}&end={now}", b"end must be greater than start"),
+            (f"q=%7B%7D%7Crate()&start={now}000000000&end={now}000000000", b"end must be greater than start"),
+            ("q=%7B%7D%7Crate()&since=25h", b"metrics query time range exceeds the maximum allowed duration of "
+                                            b"24h0m0s"),
+            ("q=%7B%7D%7Crate()&start=0&end=9223372036854775807", b"metrics query time range exceeds the maximum "
+                                                                 b"allowed duration of 24h0m0s"),
+            ("q=%7B%7D", b"not a metrics query"),
+            ("query=%7B%7D", b"not a metrics query")):
+        status, headers, body = api.ask("/api/metrics/query_range?" + params)
+        equal((status, headers["content-type"]), (400, "text/plain; charset=utf-8"))
+        equal(body, want)
+
+
+def form_metrics_partial(api):
+    now = int(time.time())
+    target = f"/api/metrics/query_range?q=%7B%7D%7Crate()by(span:id)&start={now - 1200}&end={now}&step=60"
+    status, headers, body = api.ask(target, Accept="application/protobuf")
+    answer = json.loads(body)
+    equal((status, headers["content-type"], len(answer["series"])), (200, "application/json", 1000))
+    equal((answer["status"], "1000" in answer["message"]), ("PARTIAL", True))
+    equal(set(answer["series"][0]), {"labels", "samples", "exemplars"})
+
+
 def form_ingest_refusals(api):
     equal(api.ask("/v1/traces")[::2], (405, b"405 method not allowed, supported: [POST]"))
     equal(api.push(b"x", "text/plain")[::2], (415, b"415 unsupported media type, supported: "

@@ -115,6 +115,33 @@ static struct search_params search_ok(struct fixture *f, const char *query)
 	return s;
 }
 
+static void test_metrics(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		const char *query;
+		uint64_t from_ns, to_ns, step_ns;
+	} rows[] = {
+	    {"", NOW - 3600ull * NS_PER_S, NOW, 15ull * NS_PER_S},
+	    {"since=2m&step=0.5", NOW - 120ull * NS_PER_S, NOW, NS_PER_S / 2},
+	    {"start=100&end=200&step=1m", 100ull * NS_PER_S, 200ull * NS_PER_S, 60ull * NS_PER_S},
+	    {"end=4000&step=1d", 400ull * NS_PER_S, 4000ull * NS_PER_S, 86400ull * NS_PER_S},
+	    {"start=100.5&end=200&step=1.5s", 100500ull * NS_PER_MS, 200ull * NS_PER_S,
+	     1500ull * NS_PER_MS},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct params p = params_parse(&f->a, str_of(rows[i].query));
+		struct metrics_params m;
+
+		strbuf_clear(&f->why);
+		assert_int_equal(params_metrics(&p, NOW, true, &m, &f->why), 0);
+		assert_int_equal(m.from_ns, rows[i].from_ns);
+		assert_int_equal(m.to_ns, rows[i].to_ns);
+		assert_int_equal(m.step_ns, rows[i].step_ns);
+	}
+}
+
 static void test_search_defaults(void **state)
 {
 	struct search_params s = search_ok(*state, "limit=&spss=0&start=&end=");
@@ -431,7 +458,7 @@ int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-	    TEST(test_parse),	      TEST(test_trace_id),    TEST(test_search_defaults),
+	    TEST(test_metrics),	      TEST(test_parse),	      TEST(test_trace_id),    TEST(test_search_defaults),
 	    TEST(test_search_errors), TEST(test_trace_range), TEST(test_tag_times),
 	    TEST(test_durations),     TEST(test_routes),      TEST(test_hosts),
 	    TEST(test_listen),	      TEST(test_token),	      TEST(test_gzip_header),
