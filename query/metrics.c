@@ -179,39 +179,6 @@ static void add_exemplar(struct metric *m, struct series *s, uint32_t i, uint32_
 	series_exemplar_new(&m->set, s, &x);
 }
 
-static double unit(const struct metric *m, double v)
-{
-	return m->seconds ? v / NS_PER_S : v;
-}
-
-/* Buckets begin above 1, and floats have none. */
-bool metrics_counts(const struct metric *m, const struct tval *v)
-{
-	if (m->set.conf.acc == ACC_HIST)
-		return (v->type == TYPE_INT || v->type == TYPE_DURATION) && v->i >= 2;
-	return tval_is_number(v) && !isnan(tval_number(v));
-}
-
-double metrics_add_value(struct metric *m, struct series *s, uint32_t at, const struct tval *v)
-{
-	double d;
-
-	if (m->set.conf.acc == ACC_COUNT) {
-		series_count(s, at);
-		return NAN;
-	}
-	d = unit(m, tval_number(v));
-	if (m->set.conf.acc == ACC_HIST)
-		series_hist(&m->set, s, at, (uint64_t)v->i);
-	else if (m->set.conf.acc == ACC_MIN)
-		series_min(s, at, d);
-	else if (m->set.conf.acc == ACC_MAX)
-		series_max(s, at, d);
-	else
-		series_sum(s, at, d);
-	return d;
-}
-
 static void span_add(struct metric *m, uint32_t i, uint32_t at)
 {
 	struct tval v = TVAL_NIL;

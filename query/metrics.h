@@ -47,11 +47,43 @@ int metrics_math(struct metrics *ms, const struct stage *s, struct series_list *
 /* --- feeding --- */
 /* v as it stands in a label. */
 struct tval metrics_label(const struct tval *v);
-/* Does the metric count a span whose field has this value? Of metrics that have a field. */
-bool metrics_counts(const struct metric *m, const struct tval *v);
+static inline double metrics_unit(const struct metric *m, double v)
+{
+	return m->seconds ? v / NS_PER_S : v;
+}
+
+/* Does the metric count a span whose field has this value? Of metrics that have a field. Buckets
+ * begin above 1, and floats have none. */
+static inline bool metrics_counts(const struct metric *m, const struct tval *v)
+{
+	if (m->set.conf.acc == ACC_HIST)
+		return (v->type == TYPE_INT || v->type == TYPE_DURATION) && v->i >= 2;
+	return tval_is_number(v) && !isnan(tval_number(v));
+}
+
 /* Adds it (of those without a field: one more) and returns what an exemplar shows; NaN: the sample.
  */
-double metrics_add_value(struct metric *m, struct series *s, uint32_t at, const struct tval *v);
+static inline double metrics_add_value(struct metric *m, struct series *s, uint32_t at,
+				       const struct tval *v)
+{
+	double d;
+
+	if (m->set.conf.acc == ACC_COUNT) {
+		series_count(s, at);
+		return NAN;
+	}
+	d = metrics_unit(m, tval_number(v));
+	if (m->set.conf.acc == ACC_HIST)
+		series_hist(&m->set, s, at, (uint64_t)v->i);
+	else if (m->set.conf.acc == ACC_MIN)
+		series_min(s, at, d);
+	else if (m->set.conf.acc == ACC_MAX)
+		series_max(s, at, d);
+	else
+		series_sum(s, at, d);
+	return d;
+}
+
 /* Can it be fed from columns? */
 bool metrics_fits_rows(const struct metrics *ms);
 /* Does that; spans that are in no columns go to span_fn. */

@@ -42,6 +42,11 @@ struct feed {
 	uint32_t at;
 };
 
+struct run {
+	uint64_t start[COLUMN_RUN], value[COLUMN_RUN], codes[SERIES_LABELS][COLUMN_RUN],
+		index[COLUMN_RUN];
+};
+
 /* Stands for "the set is full" where NULL stands for "not looked up yet". */
 static struct series no_series;
 
@@ -56,20 +61,36 @@ static struct series *series_look_up(struct feed *f, const uint64_t *codes)
 	return s ? s : &no_series;
 }
 
-static struct series *series_of_row(struct feed *f, const uint64_t *codes)
+/* The rows' combinations of codes, each as one number. */
+static void indices_of(const struct feed *f, uint32_t cnt, struct run *run)
 {
-	uint64_t index = 0;
+	memset(run->index, 0, sizeof(run->index));
+	for (uint32_t k = f->m->stage->field_cnt; k-- > 0;) {
+		const struct column *c = f->labels[k].column;
 
-	for (uint32_t i = f->m->stage->field_cnt; i-- > 0;) {
-		const struct column *c = f->labels[i].column;
-
-		index = c ? index << c->width | codes[i] : index;
+		for (uint32_t i = 0; c && i < cnt; i++)
+			run->index[i] = run->index[i] << c->width | run->codes[k][i];
 	}
-	if (!f->series)
-		return series_look_up(f, codes);
-	if (!f->series[index])
-		f->series[index] = series_look_up(f, codes);
-	return f->series[index];
+}
+
+static struct series *series_new_of_row(struct feed *f, const struct run *run, uint32_t i)
+{
+	uint64_t codes[SERIES_LABELS];
+	struct series *s;
+
+	for (uint32_t k = 0; k < f->m->stage->field_cnt; k++)
+		codes[k] = run->codes[k][i];
+	s = series_look_up(f, codes);
+	if (f->series)
+		f->series[run->index[i]] = s;
+	return s;
+}
+
+static inline struct series *series_of_row(struct feed *f, const struct run *run, uint32_t i)
+{
+	struct series *s = f->series ? f->series[run->index[i]] : NULL;
+
+	return s ? s : series_new_of_row(f, run, i);
 }
 
 /* NULL stays when there are too many combinations to have a table. */
@@ -86,7 +107,7 @@ static int series_table(struct feed *f)
 }
 
 /* Rows that follow each other are mostly in the same interval. */
-static uint32_t interval_of(struct feed *f, uint64_t t_ns)
+static inline uint32_t interval_of(struct feed *f, uint64_t t_ns)
 {
 	const struct grid *g = &f->m->set.conf.grid;
 
@@ -100,7 +121,7 @@ static uint32_t interval_of(struct feed *f, uint64_t t_ns)
 	return f->at;
 }
 
-static struct tval value_of(const struct feed *f, uint64_t at)
+static inline struct tval value_of(const struct feed *f, uint64_t at)
 {
 	if (f->value->form == COLUMNAR_TABLE)
 		return f->value->table[at];
@@ -116,10 +137,6 @@ static void exemplar_add(struct feed *f, struct series *s, uint64_t t_ns, uint64
 		series_exemplar_new(&f->m->set, s, &x);
 }
 
-struct run {
-	uint64_t start[COLUMN_RUN], value[COLUMN_RUN], codes[SERIES_LABELS][COLUMN_RUN];
-};
-
 static void run_read(const struct feed *f, uint32_t row, uint32_t cnt, struct run *ret)
 {
 	column_read(&f->c->group->columns[COLUMN_START], row, cnt, ret->start);
@@ -132,13 +149,14 @@ static void run_read(const struct feed *f, uint32_t row, uint32_t cnt, struct ru
 		column_read(f->value->column, row, cnt, ret->value);
 	else
 		memset(ret->value, 0, sizeof(ret->value));
+	indices_of(f, cnt, ret);
 }
 
 /* Adds row i of the run; true when it counted. */
-static bool row_add(struct feed *f, const struct run *run, uint32_t i, struct series **ret_s,
-		    double *ret_value)
+static inline bool row_add(struct feed *f, const struct run *run, uint32_t i, struct series **ret_s,
+			   double *ret_value)
 {
-	uint64_t t_ns = f->c->block->min_start_ns + run->start[i], codes[SERIES_LABELS];
+	uint64_t t_ns = f->c->block->min_start_ns + run->start[i];
 	uint32_t at = interval_of(f, t_ns);
 	struct tval v = TVAL_NIL;
 
@@ -149,9 +167,7 @@ static bool row_add(struct feed *f, const struct run *run, uint32_t i, struct se
 		if (!metrics_counts(f->m, &v))
 			return false;
 	}
-	for (uint32_t k = 0; k < f->m->stage->field_cnt; k++)
-		codes[k] = run->codes[k][i];
-	*ret_s = series_of_row(f, codes);
+	*ret_s = series_of_row(f, run, i);
 	if (*ret_s == &no_series)
 		return false;
 	*ret_value = metrics_add_value(f->m, *ret_s, at, &v);
