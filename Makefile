@@ -35,7 +35,7 @@ OBJS    := $(SRCS:%.c=$(B)/%.o) $(PB_C:%.c=%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: kind-test bench-pairs context-table all install clean setup quick test live k8s vm-test bench demo fuzz fmt unit check
+.PHONY: kind-test bench-pairs bench-query context-table all install clean setup quick test live k8s vm-test bench demo fuzz fmt unit check
 
 all: $(B)/wirespan
 
@@ -120,6 +120,9 @@ kind-test: all
 
 bench: all
 	@tests/bench/run
+
+bench-query: all
+	@tests/bench/query $(SPANS)
 
 bench-pairs: all
 	@tests/bench/pairs
