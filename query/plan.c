@@ -166,6 +166,12 @@ static uint64_t after(uint64_t ns)
 	return ns < UINT64_MAX - MARGIN_NS ? ns + MARGIN_NS : UINT64_MAX;
 }
 
+/* No trace with a span that starts then can be wanted any more. */
+static bool is_below(const struct plan *p, uint64_t start_ns)
+{
+	return p->floor_ns && start_ns <= p->floor_ns;
+}
+
 static uint64_t span_bytes(const struct span *sp)
 {
 	return sizeof(*sp) + sp->attrs.cnt * sizeof(*sp->attrs.at) +
@@ -248,7 +254,7 @@ static bool promising(struct walk *w, const struct span *sp)
 	const struct filters *f = &w->filters;
 
 	if (sp->end_ns < before(p->from_ns) || sp->start_ns > after(p->to_ns) ||
-	    sp->start_ns <= p->floor_ns)
+	    is_below(p, sp->start_ns))
 		return false;
 	if (!w->has_filters && p->tql) {
 		w->filters = filters_of(p->tql->pipe, NULL, NULL);
@@ -312,7 +318,7 @@ static void candidate_add(struct walk *w, uint64_t start_ns, uint64_t chunk)
 {
 	struct candidate *last = w->heap_cnt ? &w->heap[w->heap_cnt - 1] : NULL;
 
-	if (start_ns <= w->plan->floor_ns)
+	if (is_below(w->plan, start_ns))
 		return;
 	if (last && last->chunk == chunk)
 		last->start_ns = start_ns > last->start_ns ? start_ns : last->start_ns;
@@ -364,7 +370,7 @@ static int load_candidates(struct walk *w, const struct column_block *b)
 
 	for (uint32_t i = w->heap_cnt / 2; i-- > 0;)
 		heap_sift(w, i);
-	while (!rc && w->heap_cnt > 0 && w->heap[0].start_ns > w->plan->floor_ns) {
+	while (!rc && w->heap_cnt > 0 && !is_below(w->plan, w->heap[0].start_ns)) {
 		if (store_block_trace_id(b, w->heap[0].chunk, id) == 0)
 			rc = load_once(w, id);
 		w->heap[0] = w->heap[--w->heap_cnt];
@@ -380,7 +386,7 @@ static int on_trace_block(void *arg, const struct column_block *b)
 	int err = count_block(w, b);
 
 	if (err || b->max_end_ns < before(p->from_ns) || b->min_start_ns > after(p->to_ns) ||
-	    b->max_start_ns <= p->floor_ns)
+	    is_below(p, b->max_start_ns))
 		return err;
 	w->block = b;
 	if (!w->has_filters && p->tql)

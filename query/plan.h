@@ -11,7 +11,7 @@ struct plan {
 	struct query *q;
 	const struct tql *tql;
 	uint64_t from_ns, to_ns; /* traces, or spans, that overlap it, inclusive */
-	uint64_t floor_ns;	 /* traces that start later than this; may rise while it runs */
+	uint64_t floor_ns;	 /* only traces that start later; 0: any; may rise while it runs */
 	uint64_t inspected_spans, inspected_bytes; /* so far */
 };
 
