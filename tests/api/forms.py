@@ -40,12 +40,14 @@ SEARCH_KEYS = {
 
 
 class Api:
+    seconds = 30  # that it waits for an answer
+
     def __init__(self, port):
         self.port = port
 
     def ask(self, target, method="GET", body=None, **headers):
         """(status, headers in lower case, body)"""
-        conn = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        conn = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.seconds)
         try:
             conn.request(method, target, body, {k.replace("_", "-"): v for k, v in headers.items()})
             answer = conn.getresponse()
