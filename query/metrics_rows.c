@@ -110,15 +110,17 @@ static int series_table(struct feed *f)
 static inline uint32_t interval_of(struct feed *f, uint64_t t_ns)
 {
 	const struct grid *g = &f->m->set.conf.grid;
+	uint32_t at;
 
 	if (t_ns > f->lo_ns && t_ns <= f->hi_ns)
 		return f->at;
-	f->at = grid_at(g, t_ns);
-	if (f->at != GRID_OUT) {
-		f->lo_ns = g->base_ns + f->at * g->step_ns;
+	at = grid_at(g, t_ns);
+	if (at != GRID_OUT) { /* else the last interval stays: rows are not in order */
+		f->at = at;
+		f->lo_ns = g->base_ns + at * g->step_ns;
 		f->hi_ns = f->lo_ns + g->step_ns;
 	}
-	return f->at;
+	return at;
 }
 
 static inline struct tval value_of(const struct feed *f, uint64_t at)

@@ -291,6 +291,34 @@ static void exemplars(void **state)
 	store_close(s);
 }
 
+/* --- from columns --- */
+/* Every other span began before the range, in the same hour, and goes on in it. */
+static void long_spans_between(void **state)
+{
+	enum { CNT = 17000, PER_APPEND = 100 };
+	struct span *spans = calloc(CNT, sizeof(*spans));
+	struct store *s = open_plain();
+	struct metrics_result r;
+	struct query *q;
+
+	(void)state;
+	for (uint32_t i = 0; i < CNT; i++) {
+		spans[i] = simple(i + 1, T0 + 90ull * NS_PER_S + i, "x");
+		if (i % 2)
+			spans[i].start_ns -= 200ull * NS_PER_S;
+	}
+	for (uint32_t i = 0; i < CNT; i += PER_APPEND)
+		assert_int_equal(store_append(s, spans + i, PER_APPEND), 0);
+	assert_int_equal(store_flush(s), 0);
+	q = ask(s, "{ } | count_over_time() by(name)", &r);
+	assert_int_equal(r.cnt, 1);
+	for (uint32_t i = 0; i < r.interval_cnt; i++)
+		assert_int_equal((int)r.series[0].values[i], i == 2 ? CNT / 2 : 0);
+	query_end(q);
+	store_close(s);
+	free(spans);
+}
+
 /* --- limits --- */
 static void too_many_series(void **state)
 {
@@ -388,7 +416,7 @@ int main(void)
 		TEST(beginning_of_time),
 		TEST(exemplars),
 		TEST(too_many_series),
-		TEST(small_memory),
+		TEST(small_memory), TEST(long_spans_between),
 		TEST(compare_many_values),
 	};
 
