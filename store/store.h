@@ -9,7 +9,8 @@
  *   committed  when store_flush returns: it survives kill -9;
  *   durable    at most about a second later (LMDB's MDB_NOMETASYNC): it survives a power cut.
  * Reads see what is committed. Old partitions are unlinked whole when they pass the age or the size
- * limit; reads that began before go on undisturbed. An idle store writes nothing.
+ * limit; reads that began before go on undisturbed. An idle store writes nothing, once the columns of
+ * its last spans are written (half a minute later at most).
  *
  * A span belongs to the partition of its start, late ones too, as long as that lies between now -
  * max_age_ns and now + 1 h; others go to the partition at that bound (store_clamped_total), their
