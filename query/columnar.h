@@ -30,13 +30,13 @@ struct rows {
 
 /* The rows for which x (NULL: true) may be true. 0 or -errno, as e->err. */
 int columnar_rows(struct columnar *c, const struct expr *x, struct rows *ret);
-/* Does a comparison of nestedSetParent with this literal ask only whether it is negative? */
-bool columnar_is_root_test(const struct expr *x, const struct expr *literal);
 /* Of those only the rows that overlap [from, to] (ns since 1970, inclusive). */
 int columnar_overlap(struct columnar *c, uint64_t from_ns, uint64_t to_ns, struct rows *rows);
 /* The first row at or behind `row`; rows.cnt: none. */
 uint32_t rows_next(const struct rows *rows, uint32_t row);
 uint32_t rows_count(const struct rows *rows);
+/* Does a comparison of nestedSetParent with this literal ask only whether it is negative? */
+bool columnar_is_root_test(const struct expr *x, const struct expr *literal);
 
 /* --- the values of a field --- */
 enum columnar_form {

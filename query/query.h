@@ -17,7 +17,7 @@
 struct query;
 
 struct query_limits {
-	size_t memory;       /* bytes of each of two arenas; 0: 256 MiB, 64 while more than four run */
+	size_t memory;       /* bytes of each of three arenas; 0: 256 MiB, 64 while more than four run */
 	uint32_t timeout_ms; /* 0: 30 s */
 	bool (*gone)(void *arg); /* asked now and then: true ends the query; may be NULL */
 	void *gone_arg;

@@ -165,11 +165,11 @@ static void layout_make(struct block_builder *b, struct layout *l, const struct 
 	l->group = group_find(b, &like);
 }
 
+/* That of a partial group fits no span with attributes: it is made anew for each. */
 static bool layout_fits(const struct layout *l, const struct span *sp, uint32_t flags)
 {
 	if (l->kind != sp->kind || l->flags != flags || l->cnt != sp->attrs.cnt)
-		return false; /* a partial one fits nothing that has attributes: made anew each time
-			       */
+		return false;
 	for (uint32_t i = 0; i < l->cnt; i++)
 		if (l->keys[i] != sp->attrs.at[i].key.p)
 			return false;
@@ -221,6 +221,18 @@ static struct attrs attrs_keep(struct block_builder *b, const struct attrs *as)
 	return kept;
 }
 
+typedef bool same_fn(const void *a, const void *b);
+
+static bool same_resource(const void *a, const void *b)
+{
+	return resource_is(a, b);
+}
+
+static bool same_scope(const void *a, const void *b)
+{
+	return scope_is(a, b);
+}
+
 static uint32_t shared_add(struct shared *s, const void *from, const void *at, uint32_t id)
 {
 	if (s->cnt == BLOCK_SHARED_MAX)
@@ -240,6 +252,17 @@ static uint32_t shared_find(const struct shared *s, const void *p)
 	return NONE;
 }
 
+/* Of one that stood in a chunk: the last few are looked through for its like. */
+static uint32_t copy_index(struct shared *s, const void *copy, same_fn *same)
+{
+	uint32_t least = s->cnt > ALIKE_MAX ? s->cnt - ALIKE_MAX : 0;
+
+	for (uint32_t i = s->cnt; i-- > least;)
+		if (s->ids[i] == DICT_NO_ID && same(s->at[i], copy))
+			return i;
+	return shared_add(s, NULL, copy, DICT_NO_ID);
+}
+
 static uint32_t resource_index(struct block_builder *b, const struct resource *res)
 {
 	struct shared *s = &b->resources;
@@ -253,11 +276,7 @@ static uint32_t resource_index(struct block_builder *b, const struct resource *r
 		return shared_add(s, res, res, id);
 	copy = arena_new(&b->arrays, struct resource);
 	copy->attrs = attrs_keep(b, &res->attrs);
-	for (i = 0; i < s->cnt && i < ALIKE_MAX; i++)
-		if (s->ids[s->cnt - 1 - i] == DICT_NO_ID &&
-		    resource_is(s->at[s->cnt - 1 - i], copy))
-			return s->cnt - 1 - i;
-	return shared_add(s, NULL, copy, DICT_NO_ID);
+	return copy_index(s, copy, same_resource);
 }
 
 static uint32_t scope_index(struct block_builder *b, const struct scope *sc)
@@ -274,10 +293,7 @@ static uint32_t scope_index(struct block_builder *b, const struct scope *sc)
 	copy = arena_new(&b->arrays, struct scope);
 	*copy = (struct scope){.name = sc->name, .version = sc->version};
 	copy->attrs = attrs_keep(b, &sc->attrs);
-	for (i = 0; i < s->cnt && i < ALIKE_MAX; i++)
-		if (s->ids[s->cnt - 1 - i] == DICT_NO_ID && scope_is(s->at[s->cnt - 1 - i], copy))
-			return s->cnt - 1 - i;
-	return shared_add(s, NULL, copy, DICT_NO_ID);
+	return copy_index(s, copy, same_scope);
 }
 
 static void code_put(struct block_builder *b, struct build_group *g, enum column_id id,

@@ -24,7 +24,7 @@ enum column_id {
 	COLUMN_START,	 /* numbers: ns since the block's min_start_ns */
 	COLUMN_DURATION, /* numbers: ns; 0 when the end is before the start */
 	COLUMN_NAME,	 /* values: VAL_STR */
-	COLUMN_KIND,	 /* VAL_INT; one value */
+	COLUMN_KIND,	 /* VAL_INT; one value, unless the group is partial */
 	COLUMN_STATUS,	 /* VAL_INT */
 	COLUMN_MESSAGE,	 /* VAL_STR */
 	COLUMN_RESOURCE, /* VAL_INT: index of block.resources */

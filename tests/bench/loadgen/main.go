@@ -179,11 +179,6 @@ func main() {
 		return
 	}
 	nreq := (total + *batch - 1) / *batch
-	pr := 400
-	if nreq < pr {
-		pr = nreq
-	}
-	_ = pr
 	tr := &http.Transport{MaxIdleConnsPerHost: *conns, MaxConnsPerHost: *conns, DisableCompression: true}
 	target := *url
 	cl := &http.Client{Transport: tr, Timeout: 60 * time.Second}
