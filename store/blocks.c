@@ -40,14 +40,14 @@ static int build_dict_get(void *arg, enum dict_kind kind, uint32_t id, struct st
 
 	if (mdb_get(b->txn, b->p->dict, &key, &val))
 		return -EUCLEAN;
-	*ret = (struct str){val.mv_data, val.mv_size};
-	return 0;
+	return row_open(SUM_DICT, key, val, ret) ? 0 : -EUCLEAN;
 }
 
 static int last_block(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret_seq, struct block_head *ret)
 {
 	MDB_cursor *cur;
 	MDB_val key, val;
+	struct str bytes;
 	int err, rc = mdb_cursor_open(txn, dbi, &cur);
 
 	if (rc)
@@ -59,10 +59,10 @@ static int last_block(MDB_txn *txn, MDB_dbi dbi, uint64_t *ret_seq, struct block
 		err = 0;
 	else if (rc)
 		err = store_err(rc);
-	else if (key.mv_size != sizeof(*ret_seq))
+	else if (!row_open(SUM_COLUMNS, key, val, &bytes))
 		err = -EUCLEAN;
 	else
-		err = block_head_parse((struct str){val.mv_data, val.mv_size}, ret);
+		err = block_head_parse(bytes, ret);
 	if (!rc && !err)
 		memcpy(ret_seq, key.mv_data, sizeof(*ret_seq));
 	mdb_cursor_close(cur);
@@ -86,6 +86,7 @@ static int gather(struct build *b, struct block_builder *bb, uint64_t first, uin
 {
 	MDB_val key = {sizeof(first), &first}, val;
 	struct span *spans;
+	struct str chunk;
 	MDB_cursor *cur;
 	uint32_t cnt;
 	int err = 0, rc = mdb_cursor_open(b->txn, b->p->spans, &cur);
@@ -95,8 +96,9 @@ static int gather(struct build *b, struct block_builder *bb, uint64_t first, uin
 	rc = mdb_cursor_get(cur, &key, &val, MDB_SET);
 	for (; !rc && !err; rc = mdb_cursor_get(cur, &key, &val, MDB_NEXT)) {
 		arena_reset(&b->mem);
-		err = decode_chunk(&b->dec, &b->mem, (struct str){val.mv_data, val.mv_size}, &spans,
-				   &cnt);
+		if (!row_open(SUM_SPANS, key, val, &chunk))
+			err = -EUCLEAN;
+		err = err ?: decode_chunk(&b->dec, &b->mem, chunk, &spans, &cnt);
 		memcpy(ret_last, key.mv_data, sizeof(*ret_last));
 		for (uint32_t i = 0; !err && i < cnt; i++)
 			block_add(bb, (uint32_t)(*ret_last - first), &spans[i]);
@@ -107,11 +109,13 @@ static int gather(struct build *b, struct block_builder *bb, uint64_t first, uin
 	return err ?: rc && rc != MDB_NOTFOUND ? store_err(rc) : 0;
 }
 
-static int block_put(struct build *b, uint64_t last, const struct strbuf *bytes)
+static int block_put(struct build *b, uint64_t last, struct strbuf *bytes)
 {
-	MDB_val key = {sizeof(last), &last}, val = {bytes->len, bytes->p};
+	MDB_val key = {sizeof(last), &last}, val;
 	int rc = 0;
 
+	put_sum(bytes, SUM_COLUMNS, last);
+	val = (MDB_val){bytes->len, bytes->p};
 	if (b->last_small) {
 		MDB_val old = {sizeof(b->last_small), &b->last_small};
 
@@ -263,30 +267,42 @@ static int walk_block(struct walk *w, struct read_part *rp, uint64_t last, struc
 	return err == STORE_BLOCK_SPANS ? block_spans_walk(w, rp, last, b.chunks) : err;
 }
 
-/* The tail, then the blocks, the newest first. */
+static bool block_is_sound(MDB_val key, MDB_val val, uint64_t *ret_last, struct str *ret,
+			   struct block_head *ret_head)
+{
+	if (!row_open(SUM_COLUMNS, key, val, ret) || block_head_parse(*ret, ret_head))
+		return false;
+	memcpy(ret_last, key.mv_data, sizeof(*ret_last));
+	return ret_head->chunks > 0 && ret_head->chunks <= *ret_last;
+}
+
+/* The newest first. What is in no sound block comes as spans: the tail, and what is damaged. */
 static int walk_part(struct walk *w, struct read_part *rp)
 {
-	uint64_t upto = 0;
+	uint64_t left = UINT64_MAX, last; /* the newest chunk that was not walked yet */
 	MDB_cursor *cur = NULL;
+	struct block_head h;
+	struct str bytes;
 	MDB_val key, val;
-	int err, rc = MDB_NOTFOUND;
+	int err = 0, rc = MDB_NOTFOUND;
 
 	if (rp->part->has_columns)
 		rc = mdb_cursor_open(rp->txn, rp->part->columns, &cur)
 			     ?: mdb_cursor_get(cur, &key, &val, MDB_LAST);
-	if (!rc && key.mv_size == sizeof(upto))
-		memcpy(&upto, key.mv_data, sizeof(upto));
-	err = read_walk_chunks(w->r, rp, upto + 1, UINT64_MAX, w->span_fn, w->arg);
 	for (; !rc && !err; rc = mdb_cursor_get(cur, &key, &val, MDB_PREV)) {
-		if (key.mv_size != sizeof(upto)) {
+		if (!block_is_sound(key, val, &last, &bytes, &h) || last > left) {
 			read_unclean(w->r, rp);
-			break;
+			continue;
 		}
-		memcpy(&upto, key.mv_data, sizeof(upto));
-		err = walk_block(w, rp, upto, (struct str){val.mv_data, val.mv_size});
+		if (last < left)
+			err = read_walk_chunks(w->r, rp, last + 1, left, w->span_fn, w->arg);
+		err = err ?: walk_block(w, rp, last, bytes);
+		left = last - h.chunks;
 	}
 	if (rc && rc != MDB_NOTFOUND)
 		read_unclean(w->r, rp);
+	if (!err && left > 0)
+		err = read_walk_chunks(w->r, rp, 1, left, w->span_fn, w->arg);
 	if (cur)
 		mdb_cursor_close(cur);
 	return err;
@@ -314,10 +330,12 @@ int store_block_trace_id(const struct column_block *b, uint64_t chunk, uint8_t r
 	uint64_t seq = b->first_seq + chunk;
 	MDB_val key = {sizeof(seq), &seq}, val;
 	const uint8_t *id;
+	struct str bytes;
 
-	if (chunk >= b->chunks || mdb_get(rp->txn, rp->part->spans, &key, &val))
+	if (chunk >= b->chunks || mdb_get(rp->txn, rp->part->spans, &key, &val) ||
+	    !row_open(SUM_SPANS, key, val, &bytes))
 		return -EUCLEAN;
-	id = chunk_trace_id((struct str){val.mv_data, val.mv_size});
+	id = chunk_trace_id(bytes);
 	if (!id)
 		return -EUCLEAN;
 	memcpy(ret, id, 16);

@@ -198,9 +198,12 @@ static void meta_note(struct part_meta *m, const struct span *sp)
 static int chunk_put(struct writing *w, const uint8_t trace_id[16])
 {
 	uint64_t seq = ++w->meta.chunks, trace = trace_key(trace_id);
-	MDB_val key = {sizeof(seq), &seq}, val = {w->chunk.len, w->chunk.p};
-	int rc = mdb_cursor_put(w->spans, &key, &val, MDB_APPEND);
+	MDB_val key = {sizeof(seq), &seq}, val;
+	int rc;
 
+	put_sum(&w->chunk, SUM_SPANS, seq);
+	val = (MDB_val){w->chunk.len, w->chunk.p};
+	rc = mdb_cursor_put(w->spans, &key, &val, MDB_APPEND);
 	if (rc)
 		return store_err(rc);
 	key = (MDB_val){sizeof(trace), &trace};
@@ -230,8 +233,12 @@ static int dict_entry_put(void *arg, enum dict_kind kind, uint32_t id, struct st
 {
 	struct writing *w = arg;
 	uint64_t k = dict_key(kind, id);
-	MDB_val key = {sizeof(k), &k}, val = {bytes.len, (void *)bytes.p};
+	MDB_val key = {sizeof(k), &k}, val;
 
+	strbuf_clear(&w->chunk);
+	strbuf_add(&w->chunk, bytes.p, bytes.len);
+	put_sum(&w->chunk, SUM_DICT, k);
+	val = (MDB_val){w->chunk.len, w->chunk.p};
 	return store_err(mdb_put(w->txn, w->p->dict, &key, &val, MDB_NOOVERWRITE));
 }
 

@@ -31,6 +31,16 @@ int store_err(int rc)
 	}
 }
 
+bool row_open(enum sum_table table, MDB_val key, MDB_val val, struct str *ret)
+{
+	uint64_t k;
+
+	if (key.mv_size != sizeof(k))
+		return false;
+	memcpy(&k, key.mv_data, sizeof(k));
+	return sum_check(table, k, (struct str){val.mv_data, val.mv_size}, ret);
+}
+
 /* --- names --- */
 
 void part_name(char name[PART_NAME_MAX], uint64_t start_ns, uint32_t number)
@@ -95,11 +105,15 @@ int part_meta_get(const struct part *p, MDB_txn *txn, struct part_meta *ret)
 	if (val.mv_size < 4)
 		return -EUCLEAN;
 	memcpy(&m.format, val.mv_data, 4);
-	if (m.format != STORE_FORMAT)
-		return -EPROTO;
 	if (val.mv_size != META_LEN)
 		return -EUCLEAN;
 	memcpy(&m, val.mv_data, META_LEN);
+	if (m.format == 1 && m.sum == 0)
+		return -EPROTO;
+	if (m.sum != meta_sum(&m))
+		return -EUCLEAN;
+	if (m.format != STORE_FORMAT)
+		return -EPROTO;
 	if (m.start_ns != p->start_ns || m.number != p->number || m.width_ns == 0)
 		return -EUCLEAN;
 	*ret = m;
@@ -108,8 +122,10 @@ int part_meta_get(const struct part *p, MDB_txn *txn, struct part_meta *ret)
 
 int part_meta_put(const struct part *p, MDB_txn *txn, const struct part_meta *m)
 {
-	MDB_val key = meta_key(), val = {.mv_size = META_LEN, .mv_data = (void *)m};
+	struct part_meta summed = *m;
+	MDB_val key = meta_key(), val = {.mv_size = META_LEN, .mv_data = &summed};
 
+	summed.sum = meta_sum(m);
 	return store_err(mdb_put(txn, p->meta, &key, &val, 0));
 }
 
@@ -279,6 +295,7 @@ void part_close(struct part *p)
 static int dict_fill(struct dict *d, MDB_cursor *cur)
 {
 	MDB_val key, val;
+	struct str bytes;
 	uint64_t id;
 	int rc, err = 0;
 
@@ -286,8 +303,9 @@ static int dict_fill(struct dict *d, MDB_cursor *cur)
 		if (key.mv_size != sizeof(id))
 			return -EUCLEAN;
 		memcpy(&id, key.mv_data, sizeof(id));
-		err = dict_load(d, (enum dict_kind)(id >> 32), (uint32_t)id,
-				(struct str){val.mv_data, val.mv_size});
+		if (!sum_check(SUM_DICT, id, (struct str){val.mv_data, val.mv_size}, &bytes))
+			return -EUCLEAN;
+		err = dict_load(d, (enum dict_kind)(id >> 32), (uint32_t)id, bytes);
 	}
 	return err ?: rc == MDB_NOTFOUND ? 0 : store_err(rc);
 }

@@ -80,6 +80,8 @@ struct store {
 /* --- env.c: one partition --- */
 
 int store_err(int lmdb_code);
+/* The row of a table with u64 keys, without its sum; false: damaged. */
+bool row_open(enum sum_table table, MDB_val key, MDB_val val, struct str *ret);
 /* Opens the environment; makes it when is_new. The caller has parts_lock. */
 int part_open(struct store *s, struct part *p, bool is_new);
 void part_close(struct part *p);

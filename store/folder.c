@@ -119,6 +119,22 @@ static int format_write(struct store *s)
 	return err;
 }
 
+static int format_refused(struct store *s, const char *text, struct strbuf *why)
+{
+	int len = (int)strcspn(text, "\n"), number = 0;
+
+	if (sscanf(text, "wirespan-store %d\n", &number) == 1 && number > 0 &&
+	    number < STORE_FORMAT)
+		return explain(why, -EPROTO,
+			       "%s/format says \"%.*s\", this program writes version %d: run "
+			       "`wirespan store upgrade %s`",
+			       s->conf.dir, len, text, STORE_FORMAT, s->conf.dir);
+	return explain(why, -EPROTO,
+		       "%s/format says \"%.*s\", this program knows \"%s%d\": use the program "
+		       "that wrote the folder, or another folder",
+		       s->conf.dir, len, text, format_head, STORE_FORMAT);
+}
+
 static int format_check(struct store *s, struct strbuf *why)
 {
 	char text[64] = "", want[64];
@@ -134,11 +150,7 @@ static int format_check(struct store *s, struct strbuf *why)
 	else if (len >= 0) {
 		snprintf(want, sizeof(want), "%s%d\n", format_head, STORE_FORMAT);
 		if (strcmp(text, want) != 0)
-			return explain(why, -EPROTO,
-				       "%s/format says \"%.*s\", this program knows \"%.*s\": use "
-				       "the program that wrote the folder, or another folder",
-				       s->conf.dir, (int)strcspn(text, "\n"), text,
-				       (int)strcspn(want, "\n"), want);
+			return format_refused(s, text, why);
 	}
 	if (len < 0)
 		return explain(why, (int)len, "cannot read or write %s/format: %s", s->conf.dir,

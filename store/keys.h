@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* keys.h - the on-disk format, version 1: this comment is its definition, the helpers below are its
+/* keys.h - the on-disk format, version 2: this comment is its definition, the helpers below are its
  * smallest parts (names, table rows, varints). It holds no policy and opens no file. Included by
  * all of store/, by nobody else. Whoever changes a byte of what is described here raises
  * STORE_FORMAT.
  *
  * THE FOLDER
- *   DIR/format                  the text "wirespan-store 1\n"; another number is refused
+ *   DIR/format                  the text "wirespan-store 2\n"; a lower number is refused
+ *                               until `wirespan store upgrade`, a higher one for good
  *   DIR/lock                    flock(LOCK_EX) by the writer, holds its pid in decimal
  *   DIR/20261122T13Z/           a partition: its start in UTC. When the start is not a whole hour:
  *                               20261122T133000Z. Further partitions of the same time, begun when
@@ -19,16 +20,21 @@
  * fixed-width number is little-endian; the machine has to be little-endian)
  *   table   key                       value
  *   meta    "meta"                    72 bytes, see below; written by every commit
- *   dict    u64 kind << 32 | id       bytes; ids of a kind count up from 0 without gaps
- *   spans   u64 sequence, from 1, up  a chunk (MDB_APPEND)
+ *   dict    u64 kind << 32 | id       bytes, sum; ids of a kind count up from 0 without gaps
+ *   spans   u64 sequence, from 1, up  a chunk, sum (MDB_APPEND)
  *   traces  u64 trace_key(trace id)   u64 sequences of its chunks (DUPSORT DUPFIXED INTEGERDUP).
  *                                     Other traces may share the key: the chunk's own id decides.
- *   columns u64 sequence of the last  a block, see below. Partitions of before 2026-12 have no such
+ *   columns u64 sequence of the last  a block, sum. Partitions of before 2026-12 have no such
  *           chunk in the block        table. It says nothing that the chunks do not say.
  *
  *   meta:  u32 format  u32 number(1 for no suffix)  u64 start_ns  u64 width_ns  u64 spans
  *          u64 chunks(= last sequence)  u64 min_start_ns  u64 max_start_ns  u64 max_end_ns
- *          u64 zero
+ *          u64 sum of the 64 bytes before
+ *
+ *   sum: u32 row_sum(table, key, bytes). LMDB has none, and a flipped bit in a string would decode:
+ *   what does not fit its sum is left out by reads and counted, never shown. The table and the key
+ *   are in it, so that a row in another's place does not pass either. Rows of traces need none: the
+ *   chunk's own id decides. Version 1 was the same without sums (0 in the meta row).
  *
  * A span goes to the partition of its start, after the start was clamped to [now - max_age,
  * now + 1 h]; one commit writes to at most 8 partitions, what would need a ninth goes to the
@@ -107,7 +113,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is little-endian");
 
-enum { STORE_FORMAT = 1, META_LEN = 72, CHUNK_TARGET = 1900, VAL_DEPTH_MAX = 64 };
+enum { STORE_FORMAT = 2, META_LEN = 72, CHUNK_TARGET = 1900, VAL_DEPTH_MAX = 64 };
 enum { NOTED_MAX = 255, NOTED_LEN_MIN = 4 };
 
 enum dict_kind { DICT_STRING, DICT_FIELD, DICT_SHAPE, DICT_RESOURCE, DICT_SCOPE, DICT_KIND_COUNT };
@@ -157,7 +163,7 @@ struct part_meta {
 	uint64_t start_ns, width_ns;
 	uint64_t spans, chunks;
 	uint64_t min_start_ns, max_start_ns, max_end_ns; /* only when spans > 0 */
-	uint64_t zero;
+	uint64_t sum;
 };
 
 _Static_assert(sizeof(struct part_meta) == META_LEN, "the meta row is an on-disk format");
@@ -176,6 +182,60 @@ static inline uint64_t trace_key(const uint8_t trace_id[16])
 	a = (a ^ b >> 29) * 0x9e3779b97f4a7c15u;
 	b = (b ^ a >> 32) * 0xbf58476d1ce4e5b9u;
 	return b ^ b >> 31;
+}
+
+/* --- sums --- */
+
+enum { SUM_LEN = 4 };
+
+enum sum_table { SUM_META = 1, SUM_DICT, SUM_SPANS, SUM_COLUMNS };
+
+static inline uint64_t sum_mix(uint64_t h, uint64_t v)
+{
+	__uint128_t m = (__uint128_t)(h ^ v) * 0x9e3779b97f4a7c15u;
+
+	return (uint64_t)m ^ (uint64_t)(m >> 64);
+}
+
+/* Against accidents, not against people. */
+static inline uint32_t row_sum(enum sum_table table, uint64_t key, const void *bytes, size_t len)
+{
+	uint64_t h = sum_mix(0x5bd1e9955bd1e995u ^ (uint64_t)table << 56, key), v = 0;
+	const uint8_t *p = bytes;
+
+	h = sum_mix(h, len);
+	for (; len >= 8; len -= 8, p += 8) {
+		memcpy(&v, p, 8);
+		h = sum_mix(h, v ^ 0xc2b2ae3d27d4eb4fu);
+	}
+	v = 0;
+	if (len)
+		memcpy(&v, p, len);
+	return (uint32_t)(sum_mix(h, v ^ 0xc2b2ae3d27d4eb4fu) >> 32);
+}
+
+/* The row without its sum; false: the sum says no. */
+static inline bool sum_check(enum sum_table table, uint64_t key, struct str row, struct str *ret)
+{
+	uint32_t sum;
+
+	if (row.len < SUM_LEN)
+		return false;
+	memcpy(&sum, row.p + row.len - SUM_LEN, SUM_LEN);
+	*ret = (struct str){row.p, row.len - SUM_LEN};
+	return row_sum(table, key, ret->p, ret->len) == sum;
+}
+
+static inline void put_sum(struct strbuf *row, enum sum_table table, uint64_t key)
+{
+	uint32_t sum = row_sum(table, key, row->p, row->len);
+
+	strbuf_add(row, &sum, SUM_LEN);
+}
+
+static inline uint64_t meta_sum(const struct part_meta *m)
+{
+	return row_sum(SUM_META, 0, m, offsetof(struct part_meta, sum));
 }
 
 /* --- names --- */

@@ -144,8 +144,7 @@ static int dict_get(void *arg, enum dict_kind kind, uint32_t id, struct str *ret
 
 	if (mdb_get(rp->txn, rp->part->dict, &key, &val))
 		return -EUCLEAN;
-	*ret = (struct str){val.mv_data, val.mv_size};
-	return 0;
+	return sum_check(SUM_DICT, k, (struct str){val.mv_data, val.mv_size}, ret) ? 0 : -EUCLEAN;
 }
 
 struct decoder *read_decoder(struct read_part *rp)
@@ -156,11 +155,14 @@ struct decoder *read_decoder(struct read_part *rp)
 	return &rp->dec;
 }
 
-static int chunk_decode(struct read_part *rp, struct arena *a, MDB_val val, struct span **ret,
-			uint32_t *ret_cnt)
+static int chunk_decode(struct read_part *rp, struct arena *a, MDB_val key, MDB_val val,
+			struct span **ret, uint32_t *ret_cnt)
 {
-	return decode_chunk(read_decoder(rp), a, (struct str){val.mv_data, val.mv_size}, ret,
-			    ret_cnt);
+	struct str chunk;
+
+	if (!row_open(SUM_SPANS, key, val, &chunk))
+		return -EUCLEAN;
+	return decode_chunk(read_decoder(rp), a, chunk, ret, ret_cnt);
 }
 
 /* --- a trace --- */
@@ -194,6 +196,7 @@ static int trace_chunk(struct trace *t, struct read_part *rp, MDB_val seq)
 {
 	const uint8_t *id;
 	struct span *spans;
+	struct str bytes;
 	MDB_val chunk;
 	uint32_t cnt;
 	int err;
@@ -202,9 +205,9 @@ static int trace_chunk(struct trace *t, struct read_part *rp, MDB_val seq)
 		return -EUCLEAN;
 	id = chunk_trace_id((struct str){chunk.mv_data, chunk.mv_size});
 	if (!id || memcmp(id, t->id, 16) != 0)
-		return id ? 0 : -EUCLEAN;
+		return row_open(SUM_SPANS, seq, chunk, &bytes) ? 0 : -EUCLEAN;
 	rp->keeps_dec = true;
-	err = chunk_decode(rp, t->a, chunk, &spans, &cnt);
+	err = chunk_decode(rp, t->a, seq, chunk, &spans, &cnt);
 	if (!err)
 		trace_add(t, spans, cnt);
 	return err;
@@ -307,14 +310,14 @@ struct walk {
 	struct arena mem;
 };
 
-static int walk_chunk(struct walk *w, struct read_part *rp, MDB_val val)
+static int walk_chunk(struct walk *w, struct read_part *rp, MDB_val key, MDB_val val)
 {
 	struct span *spans;
 	uint32_t cnt;
 	int err;
 
 	arena_reset(&w->mem);
-	err = chunk_decode(rp, &w->mem, val, &spans, &cnt);
+	err = chunk_decode(rp, &w->mem, key, val, &spans, &cnt);
 	if (err == -EUCLEAN)
 		read_unclean(w->r, rp);
 	if (err)
@@ -374,7 +377,7 @@ int read_walk_chunks(struct store_read *r, struct read_part *rp, uint64_t first,
 		rc = seek(cur, last, &key, &val);
 		for (; !rc && !err && seq_of(key) >= first;
 		     rc = mdb_cursor_get(cur, &key, &val, MDB_PREV))
-			err = walk_chunk(&w, rp, val);
+			err = walk_chunk(&w, rp, key, val);
 		mdb_cursor_close(cur);
 	}
 	if (rc && rc != MDB_NOTFOUND)

@@ -61,14 +61,12 @@ static bool tags_add(struct tags *t, enum tag_scope scope, struct str key)
 	return true;
 }
 
-static bool is_field_key(MDB_val key)
+static bool is_field_key(MDB_val key, uint64_t *ret)
 {
-	uint64_t k;
-
-	if (key.mv_size != sizeof(k))
+	if (key.mv_size != sizeof(*ret))
 		return false;
-	memcpy(&k, key.mv_data, sizeof(k));
-	return k >> 32 == DICT_FIELD;
+	memcpy(ret, key.mv_data, sizeof(*ret));
+	return *ret >> 32 == DICT_FIELD;
 }
 
 static int tags_of_part(struct store_read *r, struct read_part *rp, struct tags *t,
@@ -77,7 +75,7 @@ static int tags_of_part(struct store_read *r, struct read_part *rp, struct tags 
 	uint64_t k = dict_key(DICT_FIELD, 0);
 	MDB_val key = {sizeof(k), &k}, val;
 	enum tag_scope scope;
-	struct str name;
+	struct str name, bytes;
 	MDB_cursor *cur;
 	uint8_t type;
 	int err = 0, rc = mdb_cursor_open(rp->txn, rp->part->dict, &cur);
@@ -88,9 +86,10 @@ static int tags_of_part(struct store_read *r, struct read_part *rp, struct tags 
 	}
 	rc = mdb_cursor_get(cur, &key, &val, MDB_SET_RANGE);
 	for (; !rc && !err; rc = mdb_cursor_get(cur, &key, &val, MDB_NEXT)) {
-		if (!is_field_key(key))
+		if (!is_field_key(key, &k))
 			break;
-		if (field_parse((struct str){val.mv_data, val.mv_size}, &scope, &type, &name) < 0)
+		if (!sum_check(SUM_DICT, k, (struct str){val.mv_data, val.mv_size}, &bytes) ||
+		    field_parse(bytes, &scope, &type, &name) < 0)
 			read_unclean(r, rp);
 		else if (tags_add(t, scope, name))
 			err = fn(arg, scope, name);

@@ -47,10 +47,12 @@ static void test_second_instance(void **state)
 static void test_unknown_version(void **state)
 {
 	(void)state;
-	write_file("format", "wirespan-store 2\n", 17);
-	assert_refused(&(struct store_conf){.dir = dir}, -EPROTO, "wirespan-store 2");
+	write_file("format", "wirespan-store 3\n", 17);
+	assert_refused(&(struct store_conf){.dir = dir}, -EPROTO, "the program that wrote");
 	write_file("format", "", 0);
-	assert_refused(&(struct store_conf){.dir = dir}, -EPROTO, "wirespan-store 1");
+	assert_refused(&(struct store_conf){.dir = dir}, -EPROTO, "\"wirespan-store 2\"");
+	write_file("format", "wirespan-store 1\n", 17);
+	assert_refused(&(struct store_conf){.dir = dir}, -EPROTO, "`wirespan store upgrade ");
 }
 
 static void test_bad_folders(void **state)
@@ -168,6 +170,35 @@ static void test_damage_not_a_folder(void **state)
 	assert_set_aside(names[0]);
 }
 
+/* One bit of a name, which decodes as well as before. */
+static void test_damage_one_bit(void **state)
+{
+	uint64_t unclean = stat_of("store_unclean_total");
+	char path[192], names[2][32], *p, *at;
+	struct store *s = open_plain();
+	struct stat st;
+	int fd;
+
+	(void)state;
+	store_close(s);
+	make_two(names);
+	part_path(path, names[1], "data.mdb");
+	fd = open(path, O_RDWR);
+	assert_int_equal(fstat(fd, &st), 0);
+	p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(p != MAP_FAILED);
+	for (char *from = p; (at = memmem(from, (size_t)(p + st.st_size - from), "new", 3));
+	     from = at + 1)
+		at[1] ^= 1;
+	munmap(p, (size_t)st.st_size);
+	close(fd);
+	s = open_plain();
+	assert_int_equal(walk_cnt(s), 300);
+	assert_int_equal(trace_cnt(s, 2), 0);
+	assert_true(stat_of("store_unclean_total") >= unclean + 2);
+	store_close(s);
+}
+
 /* Chunks overwritten behind their trace id: reads leave out what makes no sense, and say so. */
 static void test_damage_inside(void **state)
 {
@@ -200,9 +231,11 @@ static void test_damage_inside(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(test_second_instance),	    TEST(test_unknown_version), TEST(test_bad_folders),
-	    TEST(test_damage_garbage),	    TEST(test_damage_empty),	TEST(test_damage_truncated),
-	    TEST(test_damage_not_a_folder), TEST(test_damage_inside),
+		TEST(test_second_instance),	TEST(test_unknown_version),
+		TEST(test_bad_folders),		TEST(test_damage_garbage),
+		TEST(test_damage_empty),	TEST(test_damage_truncated),
+		TEST(test_damage_not_a_folder), TEST(test_damage_inside),
+		TEST(test_damage_one_bit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
