@@ -17,6 +17,8 @@
 #include "agent/drain.h"
 #include "agent/load.h"
 #include "agent/privileges.h"
+#include "agent/term.h"
+#include "query/query.h"
 #include "store/store.h"
 #include "web/web.h"
 
@@ -269,6 +271,107 @@ static int trace_main(int argc, char **argv)
 	return with_config(argc, argv, trace_cmd, id);
 }
 
+/* --- query: without a running program, or beside one --- */
+
+struct asking {
+	const char *text;
+	struct search_params search;
+};
+
+static void print_found(const struct search_trace *t)
+{
+	struct strbuf out;
+	char id[33];
+
+	strbuf_init(&out);
+	hex_encode(id, t->trace_id, 16);
+	strbuf_printf(&out, "%s  ", id);
+	term_add_time(&out, t->start_ns);
+	strbuf_adds(&out, "  ");
+	term_add_duration(&out, t->end_ns - t->start_ns);
+	strbuf_adds(&out, "  ");
+	term_add(&out, t->root_service, 40);
+	strbuf_addc(&out, ' ');
+	term_add(&out, t->has_root ? t->root_name : STR("(no root)"), 80);
+	puts(out.p);
+	strbuf_fini(&out);
+}
+
+static int search_print(struct query *q, const struct asking *a)
+{
+	struct search_result found;
+	int err = query_search(q, &a->search, &found);
+
+	for (uint32_t i = 0; i < found.cnt && !err; i++)
+		print_found(&found.traces[i]);
+	if (!err && found.cnt == 0)
+		return command_complain(EXIT_FAILED, "no trace matches");
+	return err ? command_complain(EXIT_FAILED, "%s", query_error(q)) : EXIT_OK;
+}
+
+static int query_print(struct query *q, const struct asking *a)
+{
+	struct query_trace trace;
+	uint8_t id[16];
+
+	if (strlen(a->text) != 32 || hex_decode(id, a->text, 32))
+		return search_print(q, a);
+	if (query_trace(q, id, &trace))
+		return command_complain(EXIT_FAILED, "%s", query_error(q));
+	return trace_print(trace.spans, trace.cnt, a->text);
+}
+
+static int query_of(const struct asking *a, const char *dir, struct strbuf *why)
+{
+	const struct store_conf conf = {.dir = dir, .read_only = true};
+	struct query *q = NULL;
+	struct store *s;
+	int status;
+
+	if (store_open(&s, &conf, why))
+		return command_complain(EXIT_REFUSED, "%s", why->p);
+	if (query_begin(&q, s, &(struct query_limits){0}))
+		status = command_complain(EXIT_FAILED, "the store in %s cannot be read", dir);
+	else
+		status = query_print(q, a);
+	query_end(q);
+	store_close(s);
+	return status;
+}
+
+static int query_main(int argc, char **argv)
+{
+	struct asking a = {.search = {.to_ns = UINT64_MAX, .limit = 20, .spss = 3}};
+	const char *limit = "20";
+	struct strbuf why;
+	struct config c;
+	int status;
+
+	if (command_take_time(&argc, argv, "--from", &a.search.from_ns) ||
+	    command_take_time(&argc, argv, "--to", &a.search.to_ns))
+		return EXIT_REFUSED;
+	command_take_flag(&argc, argv, "--limit", &limit);
+	a.search.limit = (uint32_t)strtoul(limit, NULL, 10);
+	if (a.search.limit == 0 || a.search.limit > 100000)
+		return command_complain(EXIT_REFUSED, "--limit: a number from 1 to 100000");
+	if (!take_id(&argc, argv, &a.text) || !a.text)
+		return command_complain(EXIT_REFUSED,
+					"what shall be looked for? `wirespan query --store DIR "
+					"\'{ status = error }\'`, or a trace id");
+	a.search.q = str_of(a.text);
+	log_set_level(LOG_ERROR);
+	open_files_raise();
+	strbuf_init(&why);
+	if (config_load(&c, argc, argv, &why)) {
+		status = command_complain(EXIT_REFUSED, "%s", why.p);
+	} else {
+		status = query_of(&a, c.store, &why);
+		config_fini(&c);
+	}
+	strbuf_fini(&why);
+	return status;
+}
+
 static int status_of(const struct config *c, const char *id)
 {
 	(void)id;
@@ -328,6 +431,13 @@ static void help_text(struct strbuf *out)
 		"  wirespan trace ID|--last [SETTING...]  draw a trace\n"
 		"  wirespan status [SETTING...]           what runs, what is traced, what was "
 		"lost\n"
+		"  wirespan query 'TRACEQL'|ID [--from T] [--to T] [--limit N] [SETTING...]\n"
+		"                                         ask a store's folder, in use or not\n"
+		"  wirespan store check|stats [DIR]       is every byte right? / sizes\n"
+		"  wirespan store export --otlp FILE [--from T] [--to T] [DIR]\n"
+		"                                         a copy: concatenated OTLP TracesData "
+		"(protobuf)\n"
+		"  wirespan store upgrade [DIR]           to this program's format\n"
 		"  wirespan config check [SETTING...]     are the settings good?\n"
 		"  wirespan config sample                 a file of settings, with comments\n"
 		"  wirespan version\n"
@@ -346,9 +456,10 @@ static const struct command {
 	const char *name;
 	int (*fn)(int argc, char **argv); /* without program and sub-command */
 } commands[] = {
-	{"run", run_main},	 {"trace", trace_main},	    {"status", status_main},
-	{"config", config_main}, {"version", version_main}, {"--version", version_main},
-	{"help", help_main},	 {"--help", help_main},	    {"-h", help_main},
+	{"query", query_main},	   {"store", store_cmd},	{"run", run_main},
+	{"trace", trace_main},	   {"status", status_main},	{"config", config_main},
+	{"version", version_main}, {"--version", version_main}, {"help", help_main},
+	{"--help", help_main},	   {"-h", help_main},
 };
 
 static bool asks_for_help(int argc, char **argv)

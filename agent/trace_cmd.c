@@ -6,6 +6,7 @@
 #include "agent/commands.h"
 #include "agent/term.h"
 #include "agent/trace_tree.h"
+#include "store/otlp.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -125,4 +126,24 @@ int trace_cmd(const struct config *c, const char *id)
 	if (!id && find_last(c, last))
 		return EXIT_FAILED;
 	return print_trace(c, id ? id : last);
+}
+
+int trace_print(const struct span *spans, size_t cnt, const char *id)
+{
+	struct strbuf json, out;
+	int err;
+
+	strbuf_init(&json);
+	strbuf_init(&out);
+	strbuf_adds(&json, "{\"trace\":{\"resourceSpans\":");
+	otlp_encode_json(&json, spans, cnt);
+	strbuf_adds(&json, "}}");
+	err = trace_tree_format(&out, (struct str){json.p, json.len}, str_of(id));
+	if (err)
+		command_complain(EXIT_FAILED, "there is no trace %s", id);
+	else
+		fwrite(out.p, 1, out.len, stdout);
+	strbuf_fini(&json);
+	strbuf_fini(&out);
+	return err ? EXIT_FAILED : EXIT_OK;
 }

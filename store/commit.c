@@ -182,7 +182,7 @@ struct writing {
 	struct strbuf chunk;
 };
 
-static void meta_note(struct part_meta *m, const struct span *sp)
+void meta_note(struct part_meta *m, const struct span *sp)
 {
 	uint64_t end_ns = sp->end_ns > sp->start_ns ? sp->end_ns : sp->start_ns;
 

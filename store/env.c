@@ -5,8 +5,10 @@
  * once (a partition is rolled over long before it is full), so it never grows under a reader. The
  * invariants: an environment is opened once per process, and LMDB's codes end at store_err. */
 #include "store/env.h"
+#include "store/pages.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -171,20 +173,14 @@ static int tables_make(struct part *p)
 	return store_err(mdb_txn_commit(txn));
 }
 
-/* -ENODATA: an environment in which nothing was ever committed. */
 static int tables_find(struct part *p)
 {
-	MDB_dbi root;
-	MDB_stat st = {0};
 	MDB_txn *txn;
 	int err = store_err(mdb_txn_begin(p->env, NULL, MDB_RDONLY, &txn));
 
 	if (err)
 		return err;
-	if (mdb_dbi_open(txn, NULL, 0, &root) == 0 && mdb_stat(txn, root, &st) == 0 &&
-	    st.ms_entries == 0)
-		err = -ENODATA;
-	err = err ?: store_err(tables_open(p, txn, 0));
+	err = store_err(tables_open(p, txn, 0));
 	err = err ?: part_meta_get(p, txn, &p->committed);
 	if (err)
 		mdb_txn_abort(txn);
@@ -192,6 +188,16 @@ static int tables_find(struct part *p)
 		mdb_txn_commit(txn); /* keeps the table handles */
 	p->width_ns = err ? p->width_ns : p->committed.width_ns;
 	return err;
+}
+
+int part_tables_open(struct part *p, MDB_txn *txn)
+{
+	return store_err(tables_open(p, txn, 0));
+}
+
+int part_tables_make(struct part *p, MDB_txn *txn)
+{
+	return store_err(tables_open(p, txn, MDB_CREATE));
 }
 
 static int table_walk(MDB_txn *txn, MDB_dbi dbi)
@@ -244,12 +250,31 @@ static int file_fill(struct part *p, bool *ret_short)
 	return *ret_short && ftruncate(fd, need) < 0 ? -errno : 0;
 }
 
-static int env_open(struct store *s, struct part *p)
+/* LMDB believes the head of a file. -ENODATA: there is none, what made or removed it was stopped. */
+static int head_check(struct store *s, struct part *p)
+{
+	char path[PART_NAME_MAX + 16];
+	int fd, err;
+
+	snprintf(path, sizeof(path), "%s/data.mdb", p->name);
+	fd = openat(s->dir_fd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ENODATA : -errno;
+	err = pages_head(fd);
+	close(fd);
+	return err == -ENODATA ? -EUCLEAN : err;
+}
+
+int part_env_open(struct store *s, struct part *p)
 {
 	char path[4096];
-	int n = snprintf(path, sizeof(path), "%s/%s", s->conf.dir, p->name);
-	int rc = n < (int)sizeof(path) ? mdb_env_create(&p->env) : ENAMETOOLONG;
+	int n = snprintf(path, sizeof(path), "%s/%s%s", s->conf.dir, p->name,
+			 p->suffix ? p->suffix : "");
+	int err = p->suffix ? 0 : head_check(s, p), rc;
 
+	if (err)
+		return err;
+	rc = n < (int)sizeof(path) ? mdb_env_create(&p->env) : ENAMETOOLONG;
 	if (rc)
 		return store_err(rc);
 	mdb_env_set_maxdbs(p->env, TABLES);
@@ -266,10 +291,14 @@ int part_open(struct store *s, struct part *p, bool is_new)
 	int err, dead;
 
 	must(!p->env);
-	err = env_open(s, p);
+	p->suffix = is_new ? ".gone" : NULL;
+	err = part_env_open(s, p);
 	if (!err && !s->conf.read_only && !is_new)
 		err = file_fill(p, &is_short);
 	err = err ?: is_new ? tables_make(p) : tables_find(p);
+	if (!err && is_new)
+		err = store_err(mdb_env_sync(p->env, 1));
+	p->suffix = NULL;
 	if (!err && is_short)
 		err = tables_walk(p);
 	if (err) {

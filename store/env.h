@@ -23,6 +23,7 @@ struct part {
 	uint64_t start_ns, width_ns;
 	uint32_t number;
 	char name[PART_NAME_MAX]; /* of its folder, without what state adds */
+	const char *suffix;	  /* of its folder while it is being made; else NULL */
 	enum part_state state;
 	uint32_t refs; /* who uses env; the last one of a PART_GONE frees it */
 	MDB_env *env;  /* NULL: closed */
@@ -77,11 +78,22 @@ struct store {
 	pthread_t thread;
 };
 
+/* --- store.c --- */
+
+/* A store with a folder and without partitions, for tools.h; store_close closes it. */
+/* ret_format NULL: any other than this program's is refused. */
+int store_open_folder(struct store **ret, const struct store_conf *conf, int *ret_format,
+		      struct strbuf *why);
+
 /* --- env.c: one partition --- */
 
 int store_err(int lmdb_code);
 /* The row of a table with u64 keys, without its sum; false: damaged. */
 bool row_open(enum sum_table table, MDB_val key, MDB_val val, struct str *ret);
+/* Only mdb_env_open, and before it a look at the file's head. */
+int part_env_open(struct store *s, struct part *p);
+int part_tables_open(struct part *p, MDB_txn *txn);
+int part_tables_make(struct part *p, MDB_txn *txn);
 /* Opens the environment; makes it when is_new. The caller has parts_lock. */
 int part_open(struct store *s, struct part *p, bool is_new);
 void part_close(struct part *p);
@@ -116,9 +128,15 @@ int parts_scan(struct store *s, struct strbuf *why);
 
 /* --- folder.c: DIR itself --- */
 
-int folder_open(struct store *s, struct strbuf *why);
+int folder_open(struct store *s, int *ret_format, struct strbuf *why);
+int folder_format_write(struct store *s);
 void folder_close(struct store *s);
-int folder_part_make(struct store *s, const char *name);
+/* A partition is made as .gone, which a crash leaves to be removed, and gets its name when it is
+ * whole and on the disk. */
+int folder_part_make(struct store *s, const char *name, const char *suffix);
+int folder_part_made(struct store *s, const char *name);
+/* Its data.mdb is replaced by that of the folder with the suffix, which goes. */
+int folder_part_replace(struct store *s, const char *name, const char *suffix);
 void folder_part_remove(struct store *s, const char *name, const char *suffix);
 int folder_part_rename(struct store *s, const char *name, const char *suffix);
 uint64_t folder_part_bytes(struct store *s, const char *name);
@@ -140,6 +158,8 @@ int committer_start(struct store *s);
 void committer_stop(struct store *s);
 /* Writes all spans that are not done yet. On an error some may be. */
 int commit_batch(struct store *s, struct batch *b);
+/* Counts a span in a meta row. */
+void meta_note(struct part_meta *m, const struct span *sp);
 /* Makes commits durable that are not yet. */
 void commit_sync(struct store *s);
 /* Removes what is too old or too much. */

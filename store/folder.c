@@ -103,7 +103,7 @@ static int lock_take(struct store *s, struct strbuf *why)
 
 /* --- format --- */
 
-static int format_write(struct store *s)
+int folder_format_write(struct store *s)
 {
 	int err = 0,
 	    fd = openat(s->dir_fd, "format.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
@@ -119,12 +119,24 @@ static int format_write(struct store *s)
 	return err;
 }
 
+/* 0: not a version that this program can have known. */
+static int format_number(const char *text)
+{
+	char again[64];
+	int number = 0;
+
+	if (sscanf(text, "wirespan-store %d\n", &number) != 1 || number < 1 ||
+	    number > STORE_FORMAT)
+		return 0;
+	snprintf(again, sizeof(again), "%s%d\n", format_head, number);
+	return strcmp(again, text) == 0 ? number : 0;
+}
+
 static int format_refused(struct store *s, const char *text, struct strbuf *why)
 {
-	int len = (int)strcspn(text, "\n"), number = 0;
+	int len = (int)strcspn(text, "\n");
 
-	if (sscanf(text, "wirespan-store %d\n", &number) == 1 && number > 0 &&
-	    number < STORE_FORMAT)
+	if (format_number(text))
 		return explain(why, -EPROTO,
 			       "%s/format says \"%.*s\", this program writes version %d: run "
 			       "`wirespan store upgrade %s`",
@@ -135,9 +147,10 @@ static int format_refused(struct store *s, const char *text, struct strbuf *why)
 		       s->conf.dir, len, text, format_head, STORE_FORMAT);
 }
 
-static int format_check(struct store *s, struct strbuf *why)
+static int format_check(struct store *s, int *ret_format, struct strbuf *why)
 {
-	char text[64] = "", want[64];
+	int number = STORE_FORMAT;
+	char text[64] = "";
 	int fd = openat(s->dir_fd, "format", O_RDONLY | O_CLOEXEC);
 	ssize_t len = fd < 0 ? -errno : read(fd, text, sizeof(text) - 1);
 
@@ -146,25 +159,27 @@ static int format_check(struct store *s, struct strbuf *why)
 	if (len == -ENOENT && s->conf.read_only)
 		return explain(why, -ENOENT, "there is no store in %s", s->conf.dir);
 	if (len == -ENOENT)
-		len = format_write(s);
+		len = folder_format_write(s);
 	else if (len >= 0) {
-		snprintf(want, sizeof(want), "%s%d\n", format_head, STORE_FORMAT);
-		if (strcmp(text, want) != 0)
+		number = format_number(text);
+		if (number != STORE_FORMAT && !(number && ret_format))
 			return format_refused(s, text, why);
 	}
 	if (len < 0)
 		return explain(why, (int)len, "cannot read or write %s/format: %s", s->conf.dir,
 			       strerror((int)-len));
+	if (ret_format)
+		*ret_format = number;
 	return 0;
 }
 
-int folder_open(struct store *s, struct strbuf *why)
+int folder_open(struct store *s, int *ret_format, struct strbuf *why)
 {
 	int err = dir_open(s, why);
 
 	if (!err && !s->conf.read_only)
 		err = lock_take(s, why);
-	return err ?: format_check(s, why);
+	return err ?: format_check(s, ret_format, why);
 }
 
 void folder_close(struct store *s)
@@ -178,11 +193,55 @@ void folder_close(struct store *s)
 
 /* --- a partition's folder --- */
 
-int folder_part_make(struct store *s, const char *name)
+int folder_part_make(struct store *s, const char *name, const char *suffix)
 {
-	if (mkdirat(s->dir_fd, name, 0750) < 0 && errno != EEXIST)
+	char making[PART_NAME_MAX + 8];
+
+	folder_part_remove(s, name, suffix); /* of an earlier try */
+	snprintf(making, sizeof(making), "%s%s", name, suffix);
+	return mkdirat(s->dir_fd, making, 0750) < 0 ? -errno : 0;
+}
+
+static int folder_sync(struct store *s, const char *name)
+{
+	int fd = openat(s->dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+int folder_part_made(struct store *s, const char *name)
+{
+	char making[PART_NAME_MAX + 8];
+	int err;
+
+	snprintf(making, sizeof(making), "%s.gone", name);
+	err = folder_sync(s, making);
+	if (!err && renameat(s->dir_fd, making, s->dir_fd, name) < 0)
+		err = -errno;
+	return err ?: folder_sync(s, ".");
+}
+
+/* A reader may have the old file open: it keeps the old lock file with it, so that both go on as
+ * they were, and who opens the new file makes a lock file for it. */
+int folder_part_replace(struct store *s, const char *name, const char *suffix)
+{
+	char from[PART_NAME_MAX + 32], to[PART_NAME_MAX + 32];
+	int err = 0;
+
+	snprintf(to, sizeof(to), "%s/lock.mdb", name);
+	if (unlinkat(s->dir_fd, to, 0) < 0 && errno != ENOENT)
 		return -errno;
-	return fsync(s->dir_fd) < 0 ? -errno : 0;
+	snprintf(from, sizeof(from), "%s%s/data.mdb", name, suffix);
+	snprintf(to, sizeof(to), "%s/data.mdb", name);
+	if (renameat(s->dir_fd, from, s->dir_fd, to) < 0)
+		err = -errno;
+	err = err ?: folder_sync(s, name);
+	if (!err)
+		folder_part_remove(s, name, suffix);
+	return err;
 }
 
 int folder_part_rename(struct store *s, const char *name, const char *suffix)

@@ -13,7 +13,7 @@
  *                               one grows past its share of the size limit: 20261122T13Z-2, -3, ...
  *   DIR/20261122T13Z/data.mdb   an LMDB environment; lock.mdb beside it is LMDB's
  *   DIR/<partition>.damaged     set aside, never opened again, removed by retention like the others
- *   DIR/<partition>.gone        being removed; what a crash left of it is removed at start
+ *   DIR/<partition>.gone        being made or removed; what a crash left of it is removed at start
  * Other names are left alone.
  *
  * A PARTITION (LMDB tables; integer keys are native u64, as MDB_INTEGERKEY wants it; every other

@@ -168,10 +168,11 @@ uint64_t parts_start_of(struct store *s, uint64_t t_ns)
 static int part_make(struct store *s, uint64_t start_ns, uint32_t number, struct part **ret)
 {
 	struct part *p = part_new(start_ns, s->conf.partition_ns, number);
-	int err = folder_part_make(s, p->name) ?: part_open(s, p, true);
+	int err = folder_part_make(s, p->name, ".gone") ?: part_open(s, p, true);
 
+	err = err ?: folder_part_made(s, p->name);
 	if (err) {
-		folder_part_remove(s, p->name, "");
+		folder_part_remove(s, p->name, ".gone");
 		part_free(p);
 		return err;
 	}

@@ -155,8 +155,8 @@ struct decoder *read_decoder(struct read_part *rp)
 	return &rp->dec;
 }
 
-static int chunk_decode(struct read_part *rp, struct arena *a, MDB_val key, MDB_val val,
-			struct span **ret, uint32_t *ret_cnt)
+int read_chunk(struct read_part *rp, struct arena *a, MDB_val key, MDB_val val, struct span **ret,
+	       uint32_t *ret_cnt)
 {
 	struct str chunk;
 
@@ -207,7 +207,7 @@ static int trace_chunk(struct trace *t, struct read_part *rp, MDB_val seq)
 	if (!id || memcmp(id, t->id, 16) != 0)
 		return row_open(SUM_SPANS, seq, chunk, &bytes) ? 0 : -EUCLEAN;
 	rp->keeps_dec = true;
-	err = chunk_decode(rp, t->a, seq, chunk, &spans, &cnt);
+	err = read_chunk(rp, t->a, seq, chunk, &spans, &cnt);
 	if (!err)
 		trace_add(t, spans, cnt);
 	return err;
@@ -317,7 +317,7 @@ static int walk_chunk(struct walk *w, struct read_part *rp, MDB_val key, MDB_val
 	int err;
 
 	arena_reset(&w->mem);
-	err = chunk_decode(rp, &w->mem, key, val, &spans, &cnt);
+	err = read_chunk(rp, &w->mem, key, val, &spans, &cnt);
 	if (err == -EUCLEAN)
 		read_unclean(w->r, rp);
 	if (err)

@@ -33,4 +33,8 @@ void read_walk_end(struct read_part *rp);
 int read_walk_chunks(struct store_read *r, struct read_part *rp, uint64_t first, uint64_t last,
 		     store_span_fn *fn, void *arg);
 
+/* The spans of a row of the table spans, as store_trace and store_walk give them. -EUCLEAN, -ENOMEM. */
+int read_chunk(struct read_part *rp, struct arena *a, MDB_val key, MDB_val val, struct span **ret,
+	       uint32_t *ret_cnt);
+
 #endif

@@ -97,12 +97,27 @@ static struct store *store_new(const struct store_conf *conf)
 	return s;
 }
 
-int store_open(struct store **ret, const struct store_conf *conf, struct strbuf *why)
+int store_open_folder(struct store **ret, const struct store_conf *conf, int *ret_format,
+		      struct strbuf *why)
 {
 	struct store *s = store_new(conf);
-	int err = folder_open(s, why);
+	int err = folder_open(s, ret_format, why);
 
-	err = err ?: parts_scan(s, why);
+	if (err)
+		store_close(s);
+	else
+		*ret = s;
+	return err;
+}
+
+int store_open(struct store **ret, const struct store_conf *conf, struct strbuf *why)
+{
+	struct store *s;
+	int err = store_open_folder(&s, conf, NULL, why);
+
+	if (err)
+		return err;
+	err = parts_scan(s, why);
 	if (!err && !s->conf.read_only) {
 		retain_run(s);
 		err = committer_start(s);
