@@ -22,6 +22,8 @@
 #include "store/store.h"
 #include "web/web.h"
 
+static char **program_argv;
+
 struct run {
 	int argc;
 	char **argv;
@@ -69,8 +71,12 @@ static int store_open_here(void *arg)
 	return store_open(&r->store, &conf, &r->why);
 }
 
+/* With the kernel half it needs privileges anew, which it has given up by then: whoever watches over
+ * the service starts it. */
 static int open_the_store(struct run *r)
 {
+	if (!r->conf.capture)
+		store_on_fault(true, program_argv);
 	return privileges_run(PRIVILEGES_FILES, store_open_here, r, &r->why);
 }
 
@@ -209,6 +215,7 @@ static int run_main(int argc, char **argv)
 	strbuf_init(&r.why);
 	signals_block(&r);
 	open_files_raise();
+	store_on_fault(true, NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(steps) && !err; i++) {
 		log_debug("step %zu: %s", i + 1, steps[i].name);
 		err = steps[i].fn(&r);
@@ -361,6 +368,7 @@ static int query_main(int argc, char **argv)
 	a.search.q = str_of(a.text);
 	log_set_level(LOG_ERROR);
 	open_files_raise();
+	store_on_fault(false, NULL);
 	strbuf_init(&why);
 	if (config_load(&c, argc, argv, &why)) {
 		status = command_complain(EXIT_REFUSED, "%s", why.p);
@@ -472,6 +480,7 @@ static bool asks_for_help(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	program_argv = argv;
 	if (argc < 2)
 		return command_complain(EXIT_REFUSED, "what shall it do? `wirespan help` lists the "
 						      "commands");

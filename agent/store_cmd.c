@@ -241,6 +241,7 @@ int store_cmd(int argc, char **argv)
 		return command_complain(EXIT_REFUSED,
 					"`wirespan store check|stats|export|upgrade`: which?");
 	log_set_level(LOG_ERROR);
+	store_on_fault(false, NULL);
 	argc--;
 	argv++;
 	command_take_flag(&argc, argv, "--otlp", &a.otlp);

@@ -250,7 +250,8 @@ static int file_fill(struct part *p, bool *ret_short)
 	return *ret_short && ftruncate(fd, need) < 0 ? -errno : 0;
 }
 
-/* LMDB believes the head of a file. -ENODATA: there is none, what made or removed it was stopped. */
+/* LMDB believes the head of a file. -ENODATA: there is none, what made or removed it was stopped.
+ */
 static int head_check(struct store *s, struct part *p)
 {
 	char path[PART_NAME_MAX + 16];
@@ -265,6 +266,21 @@ static int head_check(struct store *s, struct part *p)
 	return err == -ENODATA ? -EUCLEAN : err;
 }
 
+int part_pages_check(struct store *s, const struct part *p)
+{
+	struct pages_say say = {0};
+	char path[PART_NAME_MAX + 16];
+	int fd, err;
+
+	snprintf(path, sizeof(path), "%s/data.mdb", p->name);
+	fd = openat(s->dir_fd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ENODATA : -errno;
+	err = pages_check(fd, 0, &say);
+	close(fd);
+	return err;
+}
+
 int part_env_open(struct store *s, struct part *p)
 {
 	char path[4096];
@@ -277,6 +293,7 @@ int part_env_open(struct store *s, struct part *p)
 	rc = n < (int)sizeof(path) ? mdb_env_create(&p->env) : ENAMETOOLONG;
 	if (rc)
 		return store_err(rc);
+	fault_watch(p->env);
 	mdb_env_set_maxdbs(p->env, TABLES);
 	mdb_env_set_maxreaders(p->env, READERS_MAX);
 	if (!s->conf.read_only)

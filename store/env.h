@@ -56,6 +56,8 @@ struct store_cells {
 struct store {
 	struct store_conf conf; /* defaults filled in; dir is ours */
 	int dir_fd, lock_fd;
+	bool is_locked;
+	uint64_t unclean_ns; /* since when a writer was at work that did not close the store; 0 */
 	uint64_t roll_bytes; /* a partition of this size takes no more */
 	uint64_t keep_bytes; /* all partitions; 0: no limit */
 	uint64_t map_bytes;
@@ -85,11 +87,17 @@ struct store {
 int store_open_folder(struct store **ret, const struct store_conf *conf, int *ret_format,
 		      struct strbuf *why);
 
+/* --- fault.c --- */
+
+void fault_watch(MDB_env *env);
+
 /* --- env.c: one partition --- */
 
 int store_err(int lmdb_code);
 /* The row of a table with u64 keys, without its sum; false: damaged. */
 bool row_open(enum sum_table table, MDB_val key, MDB_val val, struct str *ret);
+/* Its pages without LMDB: 0, -EUCLEAN, ... */
+int part_pages_check(struct store *s, const struct part *p);
 /* Only mdb_env_open, and before it a look at the file's head. */
 int part_env_open(struct store *s, struct part *p);
 int part_tables_open(struct part *p, MDB_txn *txn);
@@ -139,6 +147,10 @@ int folder_part_made(struct store *s, const char *name);
 int folder_part_replace(struct store *s, const char *name, const char *suffix);
 void folder_part_remove(struct store *s, const char *name, const char *suffix);
 int folder_part_rename(struct store *s, const char *name, const char *suffix);
+/* How often it made the program fault. */
+uint64_t folder_part_suspect(struct store *s, const char *name);
+/* Was its file written to since then? */
+bool folder_part_changed(struct store *s, const char *name, uint64_t since_ns);
 uint64_t folder_part_bytes(struct store *s, const char *name);
 
 /* --- blocks.c: the columns of a partition --- */

@@ -88,14 +88,23 @@ static int lock_refused(struct store *s, int err, struct strbuf *why)
 		       s->conf.dir, (int)strcspn(pid, "\n"), len > 0 ? pid : "unknown");
 }
 
+static uint64_t ns_of(const struct timespec *ts)
+{
+	return (uint64_t)ts->tv_sec * NS_PER_S + (uint64_t)ts->tv_nsec;
+}
+
 static int lock_take(struct store *s, struct strbuf *why)
 {
+	struct stat st;
 	char pid[32];
 	int len = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
 
 	s->lock_fd = openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
 	if (s->lock_fd < 0 || flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
 		return lock_refused(s, -errno, why);
+	s->is_locked = true;
+	if (fstat(s->lock_fd, &st) == 0 && st.st_size > 0)
+		s->unclean_ns = ns_of(&st.st_mtim);
 	if (ftruncate(s->lock_fd, 0) < 0 || pwrite(s->lock_fd, pid, (size_t)len, 0) != len)
 		log_warn("store: cannot write the pid into %s/lock: %m", s->conf.dir);
 	return 0;
@@ -184,6 +193,8 @@ int folder_open(struct store *s, int *ret_format, struct strbuf *why)
 
 void folder_close(struct store *s)
 {
+	if (s->lock_fd >= 0 && s->is_locked && ftruncate(s->lock_fd, 0) < 0)
+		log_warn("store: cannot empty %s/lock: %m", s->conf.dir);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
 	if (s->dir_fd >= 0)
@@ -244,6 +255,14 @@ int folder_part_replace(struct store *s, const char *name, const char *suffix)
 	return err;
 }
 
+static void suspect_forget(struct store *s, const char *name)
+{
+	char path[PART_NAME_MAX + 16];
+
+	snprintf(path, sizeof(path), "%s" PART_SUSPECT, name);
+	unlinkat(s->dir_fd, path, 0);
+}
+
 int folder_part_rename(struct store *s, const char *name, const char *suffix)
 {
 	char to[PART_NAME_MAX + 16];
@@ -251,6 +270,7 @@ int folder_part_rename(struct store *s, const char *name, const char *suffix)
 	snprintf(to, sizeof(to), "%s%s", name, suffix);
 	if (renameat(s->dir_fd, name, s->dir_fd, to) < 0)
 		return -errno;
+	suspect_forget(s, name);
 	return 0;
 }
 
@@ -261,6 +281,8 @@ void folder_part_remove(struct store *s, const char *name, const char *suffix)
 
 	snprintf(from, sizeof(from), "%s%s", name, suffix);
 	snprintf(gone, sizeof(gone), "%s.gone", name);
+	if (!*suffix)
+		suspect_forget(s, name);
 	if (strcmp(from, gone) != 0)
 		renameat(s->dir_fd, from, s->dir_fd, gone);
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
@@ -268,6 +290,24 @@ void folder_part_remove(struct store *s, const char *name, const char *suffix)
 		if (unlinkat(s->dir_fd, path, *files[i] ? 0 : AT_REMOVEDIR) < 0 && errno != ENOENT)
 			log_warn("store: cannot remove %s/%s: %m", s->conf.dir, path);
 	}
+}
+
+uint64_t folder_part_suspect(struct store *s, const char *name)
+{
+	char path[PART_NAME_MAX + 16];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s" PART_SUSPECT, name);
+	return fstatat(s->dir_fd, path, &st, 0) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+bool folder_part_changed(struct store *s, const char *name, uint64_t since_ns)
+{
+	char path[PART_NAME_MAX + 16];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/data.mdb", name);
+	return fstatat(s->dir_fd, path, &st, 0) == 0 && ns_of(&st.st_mtim) >= since_ns;
 }
 
 uint64_t folder_part_bytes(struct store *s, const char *name)

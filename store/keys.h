@@ -7,12 +7,14 @@
  * THE FOLDER
  *   DIR/format                  the text "wirespan-store 2\n"; a lower number is refused
  *                               until `wirespan store upgrade`, a higher one for good
- *   DIR/lock                    flock(LOCK_EX) by the writer, holds its pid in decimal
+ *   DIR/lock                    flock(LOCK_EX) by the writer, holds its pid in decimal; empty when it
+ *                               closed the store well
  *   DIR/20261122T13Z/           a partition: its start in UTC. When the start is not a whole hour:
  *                               20261122T133000Z. Further partitions of the same time, begun when
  *                               one grows past its share of the size limit: 20261122T13Z-2, -3, ...
  *   DIR/20261122T13Z/data.mdb   an LMDB environment; lock.mdb beside it is LMDB's
  *   DIR/<partition>.damaged     set aside, never opened again, removed by retention like the others
+ *   DIR/<partition>.suspect     a byte for each time that reading it made the program fault
  *   DIR/<partition>.gone        being made or removed; what a crash left of it is removed at start
  * Other names are left alone.
  *
@@ -241,6 +243,8 @@ static inline uint64_t meta_sum(const struct part_meta *m)
 /* --- names --- */
 
 enum { PART_NAME_MAX = 48 };
+
+#define PART_SUSPECT ".suspect"
 
 enum part_state { PART_GOOD, PART_DAMAGED, PART_GONE };
 

@@ -230,10 +230,25 @@ static bool is_damage(int err)
 	return err == -EUCLEAN || err == -EIO || err == -EISDIR || err == -ENOTDIR;
 }
 
+enum { SUSPECT_MAX = 3 };
+
+/* What made the program fault, or was written to by one that did not end well, is looked at page by
+ * page before it is mapped. Faults without a page that is wrong: not for ever. */
+static int part_doubt(struct store *s, struct part *p)
+{
+	uint64_t suspect = folder_part_suspect(s, p->name);
+
+	if (suspect >= SUSPECT_MAX)
+		return -EUCLEAN;
+	if (!suspect && !(s->unclean_ns && folder_part_changed(s, p->name, s->unclean_ns)))
+		return 0;
+	return part_pages_check(s, p);
+}
+
 /* The writer's look at a partition: keep, set aside, remove, or refuse the store. */
 static int part_found(struct store *s, struct part *p)
 {
-	int err = p->state == PART_GOOD ? part_open(s, p, false) : 0;
+	int err = p->state == PART_GOOD ? part_doubt(s, p) ?: part_open(s, p, false) : 0;
 
 	if (p->state == PART_GONE || err == -ENODATA) {
 		folder_part_remove(s, p->name, err ? "" : ".gone");

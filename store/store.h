@@ -44,6 +44,13 @@ int store_open(struct store **ret, const struct store_conf *conf, struct strbuf 
 /* Commits what was accepted, closes. NULL is fine. No read may be open. */
 void store_close(struct store *s);
 
+/* What a damaged page, or a disk that fails, does to a process that maps it: from now on SIGBUS and
+ * SIGSEGV in a partition's map say which one it was. marks (the writer's program): the partition is
+ * marked, looked at when the store is opened the next time, and set aside if need be. argv not NULL:
+ * this program is executed anew with it, at once; else the process ends by the signal. Without marks
+ * it ends with status 1. */
+void store_on_fault(bool marks, char *const *argv);
+
 /* Accepts cnt spans (all are copied). Blocks while the batch is full (the disk is slower than the
  * input). 0, or -errno when the store cannot write now: none were accepted, and they are counted
  * as lost in the registry (store_rejected_total). -EINVAL: not what span.h allows, or values nested

@@ -4,14 +4,11 @@
  * one's place by one rename of data.mdb. DIR/format says the new version when all are done. The
  * invariant: killed at any time, each partition is whole in one version or the other, its own meta
  * row says in which, and the next run goes on there. Called through tools.h. */
-#include "store/pages.h"
 #include "store/tools_impl.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* One partition from a version to the next: all of `from` into the empty tables of `to`. */
@@ -105,24 +102,9 @@ static int format_of(const struct part *p, MDB_txn *txn, uint32_t *ret)
 	return 0;
 }
 
-static int file_check(struct store *s, const struct part *p)
-{
-	struct pages_say say = {0};
-	char path[PART_NAME_MAX + 16];
-	int fd, err;
-
-	snprintf(path, sizeof(path), "%s/data.mdb", p->name);
-	fd = openat(s->dir_fd, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? -ENODATA : -errno;
-	err = pages_check(fd, 0, &say);
-	close(fd);
-	return err;
-}
-
 static int copy_begin(struct store *s, struct copy *c, uint32_t *ret_format)
 {
-	int err = file_check(s, c->from) ?: part_env_open(s, c->from);
+	int err = part_pages_check(s, c->from) ?: part_env_open(s, c->from);
 
 	err = err ?: store_err(mdb_txn_begin(c->from->env, NULL, MDB_RDONLY, &c->in));
 	err = err ?: part_tables_open(c->from, c->in);
