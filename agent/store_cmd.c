@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define U64(v) ((unsigned long long)(v))
@@ -150,27 +151,43 @@ static int export_report(const struct store_args *a, const struct store_export *
 	return EXIT_OK;
 }
 
-/* Under another name until it is whole: nobody takes half a copy for one. */
+/* A device or a pipe is written to as it is, and never replaced. */
+static bool is_plain(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) < 0 ? errno == ENOENT : S_ISREG(st.st_mode);
+}
+
+static int export_to(FILE *f, struct store_export *ex, struct strbuf *why)
+{
+	int err = store_export(ex, file_write, f, why);
+
+	err = err ?: file_finish(f);
+	if (f != stdout && fclose(f) && !err)
+		err = -errno;
+	return err;
+}
+
+/* A file has another name until it is whole: nobody takes half a copy for one. */
 static int export_to_file(const struct store_args *a, struct strbuf *why)
 {
 	struct store_export ex = {.dir = a->dir, .from_ns = a->from_ns, .to_ns = a->to_ns};
-	bool is_stdout = strcmp(a->otlp, "-") == 0;
-	char part[4096];
+	bool is_stdout = strcmp(a->otlp, "-") == 0, is_file = !is_stdout && is_plain(a->otlp);
+	char path[4096];
 	FILE *f = stdout;
 	int err;
 
-	if (snprintf(part, sizeof(part), "%s.part", a->otlp) >= (int)sizeof(part))
+	if (snprintf(path, sizeof(path), is_file ? "%s.part" : "%s", a->otlp) >= (int)sizeof(path))
 		return command_complain(EXIT_REFUSED, "the file's name is too long");
-	if (!is_stdout && !(f = fopen(part, "wbx")))
-		return command_complain(EXIT_REFUSED, "cannot make the file %s: %s", part,
+	if (!is_stdout && !(f = fopen(path, is_file ? "wbx" : "wb")))
+		return command_complain(EXIT_REFUSED, "cannot make the file %s: %s", path,
 					strerror(errno));
-	err = store_export(&ex, file_write, f, why) ?: is_stdout ? fflush(f) : file_finish(f);
-	if (!is_stdout && fclose(f) && !err)
+	err = export_to(f, &ex, why);
+	if (is_file && !err && rename(path, a->otlp) < 0)
 		err = -errno;
-	if (!is_stdout && !err && rename(part, a->otlp) < 0)
-		err = -errno;
-	if (err && !is_stdout)
-		unlink(part);
+	if (is_file && err)
+		unlink(path);
 	return err ? failed(why, err) : export_report(a, &ex);
 }
 

@@ -146,6 +146,8 @@ static void keep_house(struct store *s)
 	if (sync)
 		s->sync_ns = 0;
 	s->keep_house_ns = now + NS_PER_S;
+	if (s->sync_ns && s->sync_ns < s->keep_house_ns)
+		s->keep_house_ns = s->sync_ns;
 	pthread_mutex_unlock(&s->lock);
 	if (sync)
 		commit_sync(s);

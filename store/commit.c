@@ -392,6 +392,8 @@ int commit_batch(struct store *s, struct batch *b)
 
 void commit_sync(struct store *s)
 {
+	int dead;
+
 	pthread_mutex_lock(&s->parts_lock);
 	for (struct part *p = s->parts; p; p = p->next) {
 		if (!p->is_unsynced || !p->env)
@@ -401,6 +403,7 @@ void commit_sync(struct store *s)
 		pthread_mutex_unlock(&s->parts_lock);
 		/* When this fails the disk is failing; the next commit says so. */
 		mdb_env_sync(p->env, 1);
+		mdb_reader_check(p->env, &dead); /* a killed reader would keep pages from use */
 		pthread_mutex_lock(&s->parts_lock);
 		part_unuse(p);
 	}

@@ -147,8 +147,8 @@ int folder_part_made(struct store *s, const char *name);
 int folder_part_replace(struct store *s, const char *name, const char *suffix);
 void folder_part_remove(struct store *s, const char *name, const char *suffix);
 int folder_part_rename(struct store *s, const char *name, const char *suffix);
-/* How often it made the program fault. */
-uint64_t folder_part_suspect(struct store *s, const char *name);
+/* How often it made the program fault; -1: it has no mark. */
+int64_t folder_part_suspect(struct store *s, const char *name);
 /* Was its file written to since then? */
 bool folder_part_changed(struct store *s, const char *name, uint64_t since_ns);
 uint64_t folder_part_bytes(struct store *s, const char *name);

@@ -46,49 +46,30 @@ static uintptr_t hex_take(const char **p)
 	}
 }
 
-/* "55d0-55e0 r--s 00000000 08:01 123   /DIR/NAME/data.mdb": the folder, when addr is in the map or
- * not far behind it. */
-static bool line_is_it(const char *line, uintptr_t addr, char folder[LINE_LEN])
+/* "55d0-55e0 r--s 00000000 08:01 123   /DIR/NAME/data.mdb": the folder. */
+static bool line_folder(const char *line, char folder[LINE_LEN])
 {
 	static const char file[] = "/data.mdb";
-	const char *p = line, *path = strchr(line, '/'), *end;
-	uintptr_t from = hex_take(&p), to;
+	const char *path = strchr(line, '/'), *end = path ? strstr(path, file) : NULL;
 
-	p += *p == '-';
-	to = hex_take(&p);
-	end = path ? strstr(path, file) : NULL;
-	if (!end || addr < from || addr >= to + PAST_MAX || (size_t)(end - path) >= LINE_LEN)
+	if (!end || (size_t)(end - path) >= LINE_LEN)
 		return false;
 	memcpy(folder, path, (size_t)(end - path));
 	folder[end - path] = '\0';
 	return true;
 }
 
-/* The last line that is it: maps are in order. */
-static bool folder_find(uintptr_t addr, char folder[LINE_LEN])
+/* Is addr in the map, or not far behind it? */
+static bool line_is_near(const char *line, uintptr_t addr)
 {
-	static char line[LINE_LEN];
-	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	size_t len = 0;
-	bool found = false;
-	char c;
+	uintptr_t from = hex_take(&line), to;
 
-	while (fd >= 0 && read(fd, &c, 1) == 1) {
-		if (c != '\n') {
-			line[len] = c;
-			len += len + 1 < sizeof(line);
-			continue;
-		}
-		line[len] = '\0';
-		len = 0;
-		found = line_is_it(line, addr, folder) || found;
-	}
-	if (fd >= 0)
-		close(fd);
-	return found;
+	line += *line == '-';
+	to = hex_take(&line);
+	return addr >= from && addr < to + PAST_MAX;
 }
 
-static void mark(const char *folder)
+static void mark(const char *folder, size_t faults)
 {
 	static char file[LINE_LEN + 16];
 	size_t len = strlen(folder);
@@ -99,10 +80,38 @@ static void mark(const char *folder)
 	memcpy(file, folder, len);
 	strcpy(file + len, PART_SUSPECT);
 	fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-	if (fd < 0 || write(fd, "x", 1) != 1)
+	if (fd < 0 || (faults && write(fd, "x", faults) != (ssize_t)faults))
 		tell("wirespan: the partition cannot be marked\n");
 	if (fd >= 0)
 		close(fd);
+}
+
+/* The last line that is near addr: maps are in order. When none is, all partitions that are open
+ * get an empty mark, if at all: they are looked at the next time, and no more. */
+static bool folder_find(uintptr_t addr, bool mark_all, char folder[LINE_LEN])
+{
+	static char line[LINE_LEN];
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	bool found = false;
+	size_t len = 0;
+	char c;
+
+	while (fd >= 0 && read(fd, &c, 1) == 1) {
+		if (c != '\n') {
+			line[len] = c;
+			len += len + 1 < sizeof(line);
+			continue;
+		}
+		line[len] = '\0';
+		len = 0;
+		if (mark_all && line_folder(line, folder))
+			mark(folder, 0);
+		else if (!mark_all && line_is_near(line, addr) && line_folder(line, folder))
+			found = true;
+	}
+	if (fd >= 0)
+		close(fd);
+	return found;
 }
 
 static void begin_anew(void)
@@ -122,7 +131,7 @@ static void partition_failed(const char *folder)
 	tell(" is damaged or cannot be read; `wirespan store check` says more\n");
 	if (!marks_are_on)
 		_exit(1);
-	mark(folder);
+	mark(folder, 1);
 	if (restart_argv)
 		begin_anew();
 }
@@ -132,8 +141,10 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	static char folder[LINE_LEN];
 
 	(void)context;
-	if (folder_find((uintptr_t)info->si_addr, folder))
+	if (folder_find((uintptr_t)info->si_addr, false, folder))
 		partition_failed(folder);
+	else if (marks_are_on)
+		folder_find(0, true, folder);
 	signal(sig, SIG_DFL); /* and the instruction runs into it again */
 }
 

@@ -292,13 +292,13 @@ void folder_part_remove(struct store *s, const char *name, const char *suffix)
 	}
 }
 
-uint64_t folder_part_suspect(struct store *s, const char *name)
+int64_t folder_part_suspect(struct store *s, const char *name)
 {
 	char path[PART_NAME_MAX + 16];
 	struct stat st;
 
 	snprintf(path, sizeof(path), "%s" PART_SUSPECT, name);
-	return fstatat(s->dir_fd, path, &st, 0) == 0 ? (uint64_t)st.st_size : 0;
+	return fstatat(s->dir_fd, path, &st, 0) == 0 ? st.st_size : -1;
 }
 
 bool folder_part_changed(struct store *s, const char *name, uint64_t since_ns)

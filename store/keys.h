@@ -14,7 +14,8 @@
  *                               one grows past its share of the size limit: 20261122T13Z-2, -3, ...
  *   DIR/20261122T13Z/data.mdb   an LMDB environment; lock.mdb beside it is LMDB's
  *   DIR/<partition>.damaged     set aside, never opened again, removed by retention like the others
- *   DIR/<partition>.suspect     a byte for each time that reading it made the program fault
+ *   DIR/<partition>.suspect     a byte for each time that reading it made the program fault;
+ *                               empty: the program faulted while it was open
  *   DIR/<partition>.gone        being made or removed; what a crash left of it is removed at start
  * Other names are left alone.
  *

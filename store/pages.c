@@ -453,6 +453,16 @@ static void overlap_check(struct walk *w)
 			wrong(w, "page %llu is in use and in the free list", U64(i));
 }
 
+/* Page i holds the odd or the even transactions, and the two are neighbours: one that is older than
+ * that was damaged, and the other would be taken for the newest. */
+static bool metas_fit(const struct meta at[2])
+{
+	uint64_t a = at[0].txn_id, b = at[1].txn_id;
+
+	return a % 2 == 0 && (b % 2 == 1 || (a == 0 && b == 0)) &&
+	       (a + 1 == b || b + 1 == a || a == b);
+}
+
 static int snapshot_choose(const struct meta at[2], uint64_t txn_id, struct meta *ret)
 {
 	if (!txn_id) {
@@ -467,6 +477,15 @@ static int snapshot_choose(const struct meta at[2], uint64_t txn_id, struct meta
 	return -EAGAIN;
 }
 
+/* Nobody wrote a head meanwhile. */
+static bool meta_settled(int fd, const struct meta at[2])
+{
+	struct meta again[2];
+
+	return metas_read(fd, again) == 0 && again[0].txn_id == at[0].txn_id &&
+	       again[1].txn_id == at[1].txn_id;
+}
+
 int pages_check(int fd, uint64_t txn_id, struct pages_say *say)
 {
 	struct walk w = {.fd = fd, .say = say};
@@ -478,6 +497,11 @@ int pages_check(int fd, uint64_t txn_id, struct pages_say *say)
 	if (!err && fstat(fd, &st) < 0)
 		err = -errno;
 	err = err ?: snapshot_choose(at, txn_id, &m);
+	if (!err && !metas_fit(at)) {
+		if (txn_id && say->cnt == before && !meta_settled(fd, at))
+			return -EAGAIN;
+		wrong(&w, "data.mdb: its two heads do not belong together");
+	}
 	if (err == -EUCLEAN || err == -ENODATA)
 		wrong(&w, "data.mdb %s", err == -ENODATA ? "is empty" : "is not an LMDB file");
 	if (err)

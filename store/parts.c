@@ -236,11 +236,11 @@ enum { SUSPECT_MAX = 3 };
  * page before it is mapped. Faults without a page that is wrong: not for ever. */
 static int part_doubt(struct store *s, struct part *p)
 {
-	uint64_t suspect = folder_part_suspect(s, p->name);
+	int64_t suspect = folder_part_suspect(s, p->name);
 
 	if (suspect >= SUSPECT_MAX)
 		return -EUCLEAN;
-	if (!suspect && !(s->unclean_ns && folder_part_changed(s, p->name, s->unclean_ns)))
+	if (suspect < 0 && !(s->unclean_ns && folder_part_changed(s, p->name, s->unclean_ns)))
 		return 0;
 	return part_pages_check(s, p);
 }
