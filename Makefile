@@ -142,7 +142,7 @@ install: all
 	test -e $(DESTDIR)/etc/wirespan.yaml || install -D -m 0640 deploy/wirespan.yaml $(DESTDIR)/etc/wirespan.yaml
 
 fmt:
-	clang-format -i $(wildcard kern/*.[ch] agent/*.[ch] store/*.[ch] query/*.[ch] web/*.[ch] tests/unit/*.[ch])
+	-git clang-format --quiet HEAD -- '*.c' '*.h'
 
 clean:
 	rm -rf $(B)
