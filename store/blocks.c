@@ -81,8 +81,10 @@ static int build_begin(struct build *b)
 	return err;
 }
 
-/* Chunks from first on until there are enough spans for a block; *ret_last is the last one. */
-static int gather(struct build *b, struct block_builder *bb, uint64_t first, uint64_t *ret_last)
+/* Chunks from first on until there are enough spans for a block, or up to chunk `most`; *ret_last
+ * is the last one. */
+static int gather(struct build *b, struct block_builder *bb, uint64_t first, uint64_t most,
+		  uint64_t *ret_last)
 {
 	MDB_val key = {sizeof(first), &first}, val;
 	struct span *spans;
@@ -102,7 +104,7 @@ static int gather(struct build *b, struct block_builder *bb, uint64_t first, uin
 		memcpy(ret_last, key.mv_data, sizeof(*ret_last));
 		for (uint32_t i = 0; !err && i < cnt; i++)
 			block_add(bb, (uint32_t)(*ret_last - first), &spans[i]);
-		if (block_spans(bb) >= BLOCK_SPANS)
+		if (block_spans(bb) >= BLOCK_SPANS || *ret_last >= most)
 			break;
 	}
 	mdb_cursor_close(cur);
@@ -131,7 +133,7 @@ static int build_one(struct build *b)
 	uint64_t first = b->last_small ? b->last_first : b->upto + 1, last = 0;
 	uint64_t before = b->last_small ? b->spans_before : b->spans;
 	struct strbuf bytes;
-	int err = gather(b, bb, first, &last);
+	int err = gather(b, bb, first, UINT64_MAX, &last);
 
 	strbuf_init(&bytes);
 	if (!err && block_spans(bb) == 0)
@@ -171,6 +173,77 @@ int blocks_spans(const struct part *p, MDB_txn *txn, uint64_t *ret)
 	int err = p->has_columns ? last_block(txn, p->columns, &seq, &h) : 0;
 
 	*ret = h.total_spans;
+	return err;
+}
+
+/* --- are they right? --- */
+
+/* Half a sentence; NULL: made of its chunks again, the block is the same again. */
+static const char *block_fault(struct build *b, uint64_t last, MDB_val key, MDB_val val)
+{
+	struct block_builder *bb;
+	const char *fault = NULL;
+	struct block_head h;
+	struct strbuf again;
+	struct str stored;
+	uint64_t got = 0, before = b->spans;
+
+	if (!row_open(SUM_COLUMNS, key, val, &stored) || block_head_parse(stored, &h))
+		return "does not fit its sum, or does not parse";
+	b->spans = h.total_spans; /* a fault of one block is not one of all that follow */
+	if (h.chunks > last || last - h.chunks != b->upto)
+		return "does not follow the one before";
+	bb = block_builder_new(&b->dec);
+	strbuf_init(&again);
+	if (gather(b, bb, b->upto + 1, last, &got) || got != last || block_spans(bb) == 0) {
+		fault = "is of chunks that are not there, or are damaged";
+	} else {
+		block_build(bb, h.chunks, before + block_spans(bb), &again);
+		if (!str_eq((struct str){again.p, again.len}, stored))
+			fault = "does not say what its chunks say";
+	}
+	strbuf_fini(&again);
+	block_builder_free(bb);
+	return fault;
+}
+
+static int rows_fault(struct build *b, MDB_cursor *cur, blocks_wrong_fn *wrong, void *arg)
+{
+	MDB_val key, val;
+	int rc;
+
+	while (!(rc = mdb_cursor_get(cur, &key, &val, MDB_NEXT))) {
+		const char *fault = "has a key that is no number";
+		uint64_t last = b->upto;
+
+		if (key.mv_size == sizeof(last)) {
+			memcpy(&last, key.mv_data, sizeof(last));
+			fault = block_fault(b, last, key, val);
+		}
+		if (fault)
+			wrong(arg, last, fault);
+		b->upto = last;
+	}
+	return rc == MDB_NOTFOUND ? 0 : store_err(rc);
+}
+
+int blocks_check(const struct part *p, MDB_txn *txn, blocks_wrong_fn *wrong, void *arg)
+{
+	struct build b = {.p = p, .txn = txn};
+	MDB_cursor *cur;
+	int err;
+
+	if (!p->has_columns)
+		return 0;
+	err = store_err(mdb_cursor_open(txn, p->columns, &cur));
+	if (err)
+		return err;
+	decoder_init(&b.dec, build_dict_get, &b);
+	arena_init(&b.mem, CHUNK_ARENA_MAX);
+	err = rows_fault(&b, cur, wrong, arg);
+	mdb_cursor_close(cur);
+	arena_fini(&b.mem);
+	decoder_fini(&b.dec);
 	return err;
 }
 
@@ -267,12 +340,30 @@ static int walk_block(struct walk *w, struct read_part *rp, uint64_t last, struc
 	return err == STORE_BLOCK_SPANS ? block_spans_walk(w, rp, last, b.chunks) : err;
 }
 
-static bool block_is_sound(MDB_val key, MDB_val val, uint64_t *ret_last, struct str *ret,
-			   struct block_head *ret_head)
+/* As row_open, which is asked once per block. */
+static bool block_open(struct part *p, uint64_t last, MDB_val key, MDB_val val, struct str *ret)
 {
-	if (!row_open(SUM_COLUMNS, key, val, ret) || block_head_parse(*ret, ret_head))
+	_Atomic uint64_t *summed = &p->summed[last * 0x9e3779b97f4a7c15u >> 55];
+
+	if (atomic_load_explicit(summed, memory_order_relaxed) == last && val.mv_size >= SUM_LEN) {
+		*ret = (struct str){val.mv_data, val.mv_size - SUM_LEN};
+		return true;
+	}
+	if (!row_open(SUM_COLUMNS, key, val, ret))
+		return false;
+	atomic_store_explicit(summed, last, memory_order_relaxed);
+	return true;
+}
+
+static bool block_is_sound(struct part *p, MDB_val key, MDB_val val, uint64_t *ret_last,
+			   struct str *ret, struct block_head *ret_head)
+{
+	if (key.mv_size != sizeof(*ret_last))
 		return false;
 	memcpy(ret_last, key.mv_data, sizeof(*ret_last));
+	if (*ret_last == 0 || !block_open(p, *ret_last, key, val, ret) ||
+	    block_head_parse(*ret, ret_head))
+		return false;
 	return ret_head->chunks > 0 && ret_head->chunks <= *ret_last;
 }
 
@@ -290,7 +381,7 @@ static int walk_part(struct walk *w, struct read_part *rp)
 		rc = mdb_cursor_open(rp->txn, rp->part->columns, &cur)
 			     ?: mdb_cursor_get(cur, &key, &val, MDB_LAST);
 	for (; !rc && !err; rc = mdb_cursor_get(cur, &key, &val, MDB_PREV)) {
-		if (!block_is_sound(key, val, &last, &bytes, &h) || last > left) {
+		if (!block_is_sound(rp->part, key, val, &last, &bytes, &h) || last > left) {
 			read_unclean(w->r, rp);
 			continue;
 		}

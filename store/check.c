@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check.c - `wirespan store check`: is a partition what keys.h says? First the pages, without LMDB;
  * only when they are sound the rows, by LMDB: the dictionary, each chunk decoded, the index against
- * the chunks both ways, the meta row against what was counted. It reads one snapshot and changes
- * nothing, so it may run beside the writer. Called through tools.h, and by env.c for a partition
- * that may have been damaged while nobody looked. */
-#include "store/block.h"
+ * the chunks both ways, the meta row against what was counted, the columns against the chunks. It
+ * reads one snapshot and changes nothing, so it may run beside the writer. Called through tools.h.
+ */
 #include "store/pages.h"
 #include "store/read.h"
 #include "store/tools_impl.h"
@@ -180,53 +179,17 @@ static void meta_check(struct checking *c)
 		wrong(c, "meta: its bounds of time are not those of the spans");
 }
 
-/* Blocks follow each other without a gap up to the tail, count as their chunks do, and parse. What a
- * block says of a row is not compared with its span. */
-struct blocks {
-	uint64_t last, spans;
-};
-
-static void block_check(struct checking *c, struct read_part *rp, MDB_val key, MDB_val val,
-			struct blocks *seen)
+static void block_wrong(void *arg, uint64_t key, const char *fault)
 {
-	struct column_block b;
-	struct block_head h = {0};
-	struct str bytes;
-	struct arena a;
-	uint64_t last;
-
-	if (!u64_of(key, &last) || !row_open(SUM_COLUMNS, key, val, &bytes)) {
-		wrong(c, "columns: a block does not fit its sum");
-		return;
-	}
-	arena_init(&a, CHUNK_ARENA_MAX);
-	if (block_head_parse(bytes, &h) || block_parse(read_decoder(rp), &a, bytes, &b))
-		wrong(c, "columns: the block up to chunk %llu does not parse", U64(last));
-	else if (last > c->seen.chunks || h.chunks != last - seen->last ||
-		 h.total_spans != seen->spans + h.spans)
-		wrong(c, "columns: the block up to chunk %llu does not follow the one before",
-		      U64(last));
-	arena_fini(&a);
-	seen->spans = h.total_spans;
-	seen->last = last;
+	wrong(arg, "columns: the block up to chunk %llu %s", U64(key), fault);
 }
 
-static void columns_check(struct checking *c, struct read_part *rp)
+static void columns_check(struct checking *c)
 {
-	struct blocks seen = {0};
-	MDB_val key, val;
-	MDB_cursor *cur;
-	int rc;
+	int err = blocks_check(c->p, c->txn, block_wrong, c);
 
-	if (!c->p->has_columns)
-		return;
-	rc = mdb_cursor_open(c->txn, c->p->columns, &cur);
-	while (!rc && !(rc = mdb_cursor_get(cur, &key, &val, MDB_NEXT)))
-		block_check(c, rp, key, val, &seen);
-	if (rc == MDB_NOTFOUND)
-		mdb_cursor_close(cur);
-	else
-		wrong(c, "columns: cannot be read to its end: %s", mdb_strerror(rc));
+	if (err)
+		wrong(c, "columns: cannot be read to its end: %s", strerror(-err));
 }
 
 static void rows_check(struct checking *c)
@@ -238,7 +201,7 @@ static void rows_check(struct checking *c)
 	table_each(c, &rp, c->p->traces, "traces", index_check);
 	index_cnt_check(c);
 	meta_check(c);
-	columns_check(c, &rp);
+	columns_check(c);
 	if (rp.has_dec)
 		decoder_fini(&rp.dec);
 }

@@ -334,6 +334,8 @@ void part_close(struct part *p)
 		mdb_env_close(p->env);
 	p->env = NULL;
 	p->is_stale = false;
+	for (size_t i = 0; i < SUMMED_BLOCKS; i++)
+		p->summed[i] = 0;
 }
 
 /* --- the writer --- */

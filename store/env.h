@@ -10,6 +10,7 @@
 
 #include <lmdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "store/batch.h"
 #include "store/codec.h"
@@ -17,6 +18,8 @@
 #include "store/keys.h"
 #include "store/stats.h"
 #include "store/store.h"
+
+enum { SUMMED_BLOCKS = 1 << 9 }; /* 8 million spans */
 
 struct part {
 	struct part *next; /* older */
@@ -29,6 +32,9 @@ struct part {
 	MDB_env *env;  /* NULL: closed */
 	MDB_dbi meta, dict, spans, traces, columns;
 	bool has_columns; /* the partition has the table of blocks */
+	/* Blocks whose sums were right since the partition was opened, by their keys: a scan of a
+	 * million spans would sum 20 MiB anew each time. A key names one block for ever. */
+	_Atomic uint64_t summed[SUMMED_BLOCKS];
 	bool is_full;	  /* takes nothing more, whatever its size */
 	bool is_stale;	  /* the environment gave up: closed and opened again when nobody uses it */
 	bool is_unsynced; /* its last commit may still be undone by a power cut */
@@ -160,6 +166,10 @@ uint64_t folder_part_bytes(struct store *s, const char *name);
 int blocks_build(const struct part *p, MDB_txn *txn, uint64_t spans, uint32_t at_least);
 /* Takes parts_lock: blocks for what waits in a partition that nobody writes to any more. */
 void blocks_build_idle(struct store *s);
+/* Says of each block that is not what its chunks make, byte for byte: its key, and a half sentence.
+ */
+typedef void blocks_wrong_fn(void *arg, uint64_t key, const char *fault);
+int blocks_check(const struct part *p, MDB_txn *txn, blocks_wrong_fn *wrong, void *arg);
 /* How many of the spans are in blocks. */
 int blocks_spans(const struct part *p, MDB_txn *txn, uint64_t *ret);
 

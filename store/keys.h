@@ -28,7 +28,8 @@
  *   traces  u64 trace_key(trace id)   u64 sequences of its chunks (DUPSORT DUPFIXED INTEGERDUP).
  *                                     Other traces may share the key: the chunk's own id decides.
  *   columns u64 sequence of the last  a block, sum. Partitions of before 2026-12 have no such
- *           chunk in the block        table. It says nothing that the chunks do not say.
+ *           chunk in the block        table. It says nothing that the chunks do not say: they make
+ *                                     it, byte for byte (`store check` makes it again).
  *
  *   meta:  u32 format  u32 number(1 for no suffix)  u64 start_ns  u64 width_ns  u64 spans
  *          u64 chunks(= last sequence)  u64 min_start_ns  u64 max_start_ns  u64 max_end_ns

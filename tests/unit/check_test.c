@@ -4,6 +4,7 @@
  * partition are changed at random, under the sanitizers, and whatever changes what a walk gives has
  * to be said. store_parts and store_export see the same spans. */
 #include "store/columns.h"
+#include "store/keys.h"
 #include "store/tools.h"
 #include "tests/lib/store_fix.h"
 
@@ -169,8 +170,20 @@ static size_t blocks_cnt(void)
 	return cnt;
 }
 
-/* One bit of the n-th block, or all of it. */
-static void block_damage(const char *part, uint64_t n, bool gone)
+static void sum_renew(MDB_val key, char *row, size_t len)
+{
+	uint64_t k;
+	uint32_t sum;
+
+	memcpy(&k, key.mv_data, sizeof(k));
+	sum = row_sum(SUM_COLUMNS, k, row, len - SUM_LEN);
+	memcpy(row + len - SUM_LEN, &sum, SUM_LEN);
+}
+
+/* DAMAGE_LIE has the right sum. */
+enum damage { DAMAGE_BIT, DAMAGE_LIE, DAMAGE_GONE };
+
+static void block_damage(const char *part, uint64_t n, enum damage damage)
 {
 	char path[512];
 	MDB_cursor *cur;
@@ -187,12 +200,14 @@ static void block_damage(const char *part, uint64_t n, bool gone)
 	assert_int_equal(mdb_cursor_open(txn, dbi, &cur), 0);
 	for (uint64_t i = 0; i <= n; i++)
 		assert_int_equal(mdb_cursor_get(cur, &key, &val, MDB_NEXT), 0);
-	if (gone) {
+	if (damage == DAMAGE_GONE) {
 		assert_int_equal(mdb_cursor_del(cur, 0), 0);
 	} else {
 		copy = malloc(val.mv_size);
 		memcpy(copy, val.mv_data, val.mv_size);
 		copy[val.mv_size / 2] ^= 1;
+		if (damage == DAMAGE_LIE)
+			sum_renew(key, copy, val.mv_size);
 		val.mv_data = copy;
 		assert_int_equal(mdb_cursor_put(cur, &key, &val, MDB_CURRENT), 0);
 		free(copy);
@@ -229,12 +244,16 @@ static void test_blocks(void **state)
 	closedir(d);
 	assert_int_equal(blocks_cnt(), CNT);
 	assert_int_equal(check(NULL).bad, 0);
+	block_damage(part, 2, DAMAGE_LIE);
+	assert_int_equal(check(NULL).bad, 1);
+	block_damage(part, 2, DAMAGE_LIE);
+	assert_int_equal(check(NULL).bad, 0);
 	unclean = stat_of("store_unclean_total");
-	block_damage(part, 1, false);
+	block_damage(part, 1, DAMAGE_BIT);
 	assert_int_equal(blocks_cnt(), CNT);
 	assert_int_equal(stat_of("store_unclean_total"), unclean + 1);
 	assert_int_equal(check(NULL).bad, 1);
-	block_damage(part, 0, true);
+	block_damage(part, 0, DAMAGE_GONE);
 	assert_int_equal(blocks_cnt(), CNT);
 	assert_int_equal(check(NULL).bad, 1);
 }
