@@ -24,7 +24,7 @@ enum {
 	POLL_BUSY_MS = 10,	/* the last round brought a lot: do not let the kernel half wake us */
 	BUSY_RECORDS = 200,
 	BATCH_MAX = 256,	/* spans handed over at once */
-	STMTS_MAX = 20000,
+	STMTS_MAX = 65536,	/* a pool of 1,000 connections has 50 each; 72 bytes when used */
 	ENDING_MAX = 4096,	/* processes that have ended and may still have open sockets */
 	CLOCK_STEP_NS = 100 * NS_PER_MS, /* a jump of the wall clock that is followed */
 };

@@ -5,10 +5,12 @@
  * in their literals). It knows no protocol and never waits for a piece: a text whose middle was
  * lost is kept as cut. Called by drain.c and span_build.c on the drain thread. The invariants:
  * memory is bounded by the entries given to stmts_new, by TEXT_BYTES_MAX and by the slots, whatever
- * is sent; an entry is in the table and in exactly one list, or in the free chain. */
+ * is sent; an entry is in the table, in one order of use and among those of its text, or in the free
+ * chain. */
 #include "agent/stmt.h"
 #include "agent/sql.h"
 #include "agent/utf8.h"
+#include "store/stats.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,33 +20,47 @@ enum {
 	SLOT_CNT = 16,		  /* texts that can be incomplete at the same time */
 	TEXT_BYTES_MAX = 3 << 20, /* of all distinct texts together */
 	FRESH_FLOOR = 64,	  /* entries that a flood of long texts leaves to the newest */
-	FRESH_BYTES = 1 << 20,	  /* … and bytes: of those kept many are of connections long gone */
+	FRESH_BYTES = 1 << 20, /* … and bytes: of those kept many are of connections long gone */
+};
+
+/* A place in an order of use; the first member of what has one. */
+struct link {
+	struct link *newer, *older;
+	uint32_t size;
+	bool used, kept;
+};
+
+struct list {
+	struct link *newest, *oldest;
+	uint32_t cnt;
+	size_t bytes;
+};
+
+/* Found twice, or a database name: kept. The rest, which is what single queries leave behind, goes
+ * first, so that a flood of those does not drive out prepared statements, which are sent only once.
+ */
+struct lru {
+	struct list fresh, kept;
 };
 
 /* One distinct text; freed with its last entry. */
 struct text {
+	struct link link; /* its size: of this allocation */
 	struct text *chain;
+	struct entry *entries;
 	uint64_t hash;
-	uint32_t refs;
-	uint32_t size; /* of this allocation */
+	uint32_t refs; /* entries, and one while there is none yet */
 	bool database;
 	struct stmt stmt; /* its strings are in bytes */
 	char bytes[];
 };
 
-struct list {
-	struct entry *newest, *oldest;
-	uint32_t cnt;
-	size_t bytes; /* of texts; one that several entries share counts for each */
-};
-
 struct entry {
+	struct link link;
 	uint64_t conn, stmt;
 	struct text *text;
-	struct entry *chain; /* of its bucket, or of the free ones */
-	struct entry *newer, *older;
-	struct list *list;
-	bool used;
+	struct entry *chain;	   /* of its bucket, or of the free ones */
+	struct entry *next, *prev; /* of its text */
 };
 
 /* A text whose pieces are still coming. */
@@ -58,18 +74,18 @@ struct slot {
 struct stmts {
 	bool sanitize;
 	uint32_t max, bucket_cnt; /* buckets: a power of two */
+	uint32_t touched; /* entries that were ever in use: those behind them cost no memory yet */
 	uint64_t seed, tick;
-	size_t text_bytes;
 	struct entry *entries, *free;
 	struct entry **buckets;
 	struct text **texts;
-	/* Found twice, or a database name: kept. The rest, which is what single queries leave
-	 * behind, goes first, so that a flood of those does not drive out prepared statements,
-	 * which are sent only once. */
-	struct list fresh, kept;
+	struct lru by_entry; /* who goes when there are too many */
+	struct lru by_text; /* who goes when they are too long: that of a pool's connections is used
+			       by any */
 	struct slot slots[SLOT_CNT];
 	struct strbuf clean;
 	struct arena arena; /* of one text at a time */
+	stat_cell *known, *bytes, *unknown, *evicted_by_number, *evicted_by_bytes;
 };
 
 /* --- hashes: seeded, since a traced program chooses what goes in --- */
@@ -92,6 +108,60 @@ static uint64_t hash_bytes(uint64_t h, struct str s)
 	word = s.len;
 	memcpy((char *)&word + 1, s.p, s.len);
 	return mix(h ^ word);
+}
+
+/* --- orders of use --- */
+
+static void lru_remove(struct lru *o, struct link *k)
+{
+	struct list *l = k->kept ? &o->kept : &o->fresh;
+
+	*(k->newer ? &k->newer->older : &l->newest) = k->older;
+	*(k->older ? &k->older->newer : &l->oldest) = k->newer;
+	l->cnt--;
+	l->bytes -= k->size;
+}
+
+static void lru_add(struct lru *o, struct link *k)
+{
+	struct list *l = k->kept ? &o->kept : &o->fresh;
+
+	k->newer = NULL;
+	k->older = l->newest;
+	*(l->newest ? &l->newest->newer : &l->oldest) = k;
+	l->newest = k;
+	l->cnt++;
+	l->bytes += k->size;
+}
+
+static void lru_renew(struct lru *o, struct link *k)
+{
+	lru_remove(o, k);
+	lru_add(o, k);
+}
+
+static void lru_touch(struct lru *o, struct link *k)
+{
+	lru_remove(o, k);
+	k->kept = k->kept || k->used;
+	k->used = true;
+	lru_add(o, k);
+}
+
+/* The next to go: a fresh one as long as more than floor of them are there. */
+static struct link *lru_victim(struct lru *o, uint32_t floor)
+{
+	return o->fresh.cnt > floor || !o->kept.oldest ? o->fresh.oldest : o->kept.oldest;
+}
+
+static uint32_t lru_cnt(const struct lru *o)
+{
+	return o->fresh.cnt + o->kept.cnt;
+}
+
+static size_t lru_bytes(const struct lru *o)
+{
+	return o->fresh.bytes + o->kept.bytes;
 }
 
 /* --- distinct texts --- */
@@ -120,7 +190,7 @@ static struct text *text_new(const struct stmt *st)
 
 	must(t);
 	at = t->bytes;
-	*t = (struct text){.size = size};
+	*t = (struct text){.link.size = size};
 	t->stmt.text = bytes_take(&at, st->text);
 	t->stmt.operation = bytes_take(&at, st->operation);
 	t->stmt.collection = bytes_take(&at, st->collection);
@@ -144,10 +214,12 @@ static struct text *text_get(struct stmts *s, struct stmt *st, bool database)
 				     &st->summary);
 		t = text_new(st);
 		t->hash = hash;
-		t->database = database;
+		t->database = t->link.kept = database;
 		t->chain = *bucket;
 		*bucket = t;
-		s->text_bytes += t->size;
+		lru_add(&s->by_text, &t->link);
+	} else {
+		lru_renew(&s->by_text, &t->link);
 	}
 	t->refs++;
 	return t;
@@ -162,7 +234,7 @@ static void text_put(struct stmts *s, struct text *t)
 	while (*at != t)
 		at = &(*at)->chain;
 	*at = t->chain;
-	s->text_bytes -= t->size;
+	lru_remove(&s->by_text, &t->link);
 	free(t);
 }
 
@@ -182,25 +254,21 @@ static struct entry *entry_find(struct stmts *s, uint64_t conn, uint64_t stmt)
 	return e;
 }
 
-static void list_remove(struct entry *e)
+static void entry_attach(struct entry *e, struct text *t)
 {
-	struct list *l = e->list;
-
-	*(e->newer ? &e->newer->older : &l->newest) = e->older;
-	*(e->older ? &e->older->newer : &l->oldest) = e->newer;
-	l->cnt--;
-	l->bytes -= e->text->size;
+	e->text = t;
+	e->next = t->entries;
+	if (e->next)
+		e->next->prev = e;
+	t->entries = e;
 }
 
-static void list_add(struct list *l, struct entry *e)
+static void entry_detach(struct stmts *s, struct entry *e)
 {
-	e->list = l;
-	e->newer = NULL;
-	e->older = l->newest;
-	*(l->newest ? &l->newest->newer : &l->oldest) = e;
-	l->newest = e;
-	l->cnt++;
-	l->bytes += e->text->size;
+	*(e->prev ? &e->prev->next : &e->text->entries) = e->next;
+	if (e->next)
+		e->next->prev = e->prev;
+	text_put(s, e->text);
 }
 
 static void entry_drop(struct stmts *s, struct entry *e)
@@ -210,44 +278,59 @@ static void entry_drop(struct stmts *s, struct entry *e)
 	while (*at != e)
 		at = &(*at)->chain;
 	*at = e->chain;
-	list_remove(e);
-	text_put(s, e->text);
+	lru_remove(&s->by_entry, &e->link);
+	entry_detach(s, e);
 	e->chain = s->free;
 	s->free = e;
 }
 
-/* The next to go: a fresh one as long as more than floor of them are there. */
-static struct entry *victim(struct stmts *s, uint32_t floor)
+static struct entry *entry_take(struct stmts *s)
 {
-	return s->fresh.cnt > floor || !s->kept.oldest ? s->fresh.oldest : s->kept.oldest;
+	struct entry *e;
+
+	if (!s->free && s->touched < s->max)
+		return &s->entries[s->touched++];
+	if (!s->free) {
+		entry_drop(s, (struct entry *)lru_victim(&s->by_entry, s->max / 2));
+		stat_add(s->evicted_by_number, 1);
+	}
+	e = s->free;
+	s->free = e->chain;
+	return e;
+}
+
+static void text_evict(struct stmts *s, struct text *t)
+{
+	uint32_t cnt = t->refs;
+
+	stat_add(s->evicted_by_bytes, cnt);
+	while (cnt--)
+		entry_drop(s, t->entries); /* the last one frees it */
+}
+
+/* By texts, not by entries: one of many that share a text would give nothing back. The newest text
+ * is never alone above the bound. */
+static void texts_bound(struct stmts *s)
+{
+	struct lru *o = &s->by_text;
+
+	while (lru_bytes(o) > TEXT_BYTES_MAX && lru_cnt(o) > 1)
+		text_evict(s, (struct text *)lru_victim(
+				      o, o->fresh.bytes > FRESH_BYTES ? FRESH_FLOOR : UINT32_MAX));
 }
 
 static void entry_add(struct stmts *s, uint64_t conn, uint64_t stmt, struct text *t)
 {
-	struct entry **bucket, *e;
+	struct entry *e = entry_take(s), **bucket = entry_bucket(s, conn, stmt);
 
-	if (!s->free)
-		entry_drop(s, victim(s, s->max / 2));
-	e = s->free;
-	s->free = e->chain;
-	bucket = entry_bucket(s, conn, stmt);
-	*e = (struct entry){.conn = conn, .stmt = stmt, .text = t, .chain = *bucket};
+	*e = (struct entry){
+		.link.kept = stmt == STMT_DATABASE, .conn = conn, .stmt = stmt, .chain = *bucket};
 	*bucket = e;
-	list_add(stmt == STMT_DATABASE ? &s->kept : &s->fresh, e);
-	while (s->text_bytes > TEXT_BYTES_MAX && s->fresh.cnt + s->kept.cnt > 1) {
-		struct entry *old = victim(s, s->fresh.bytes > FRESH_BYTES ? FRESH_FLOOR : UINT32_MAX);
-
-		entry_drop(s, old == e ? s->kept.oldest : old);
-	}
-}
-
-static void entry_touch(struct stmts *s, struct entry *e)
-{
-	bool keep = e->used || e->list == &s->kept;
-
-	e->used = true;
-	list_remove(e);
-	list_add(keep ? &s->kept : &s->fresh, e);
+	entry_attach(e, t);
+	lru_add(&s->by_entry, &e->link);
+	texts_bound(s);
+	stat_set(s->known, lru_cnt(&s->by_entry));
+	stat_set(s->bytes, lru_bytes(&s->by_text));
 }
 
 /* --- whole texts --- */
@@ -361,9 +444,13 @@ const struct stmt *stmts_find(struct stmts *s, uint64_t conn, uint64_t stmt)
 	if (sl)
 		slot_finish(s, sl);
 	e = entry_find(s, conn, stmt);
-	if (!e)
+	if (!e) {
+		if (stmt != STMT_DATABASE)
+			stat_add(s->unknown, 1);
 		return NULL;
-	entry_touch(s, e);
+	}
+	lru_touch(&s->by_entry, &e->link);
+	lru_touch(&s->by_text, &e->text->link);
 	return &e->text->stmt;
 }
 
@@ -385,6 +472,24 @@ static uint32_t power_of_two(uint32_t least)
 	return n;
 }
 
+static void cells_open(struct stmts *s)
+{
+	static const char evicted[] =
+		"SQL texts that were forgotten, oldest use first: of too many statements, or "
+		"of too many bytes; most are of connections long gone";
+
+	s->known = stats_cell(STAT_GAUGE, "statements", "",
+			      "Statements of connections whose text is known");
+	s->bytes = stats_cell(STAT_GAUGE, "statement_bytes", "",
+			      "Bytes of their texts, each kept once");
+	s->unknown = stats_cell(STAT_COUNTER, "statements_unknown_total", "",
+				"Spans whose SQL text was lost, forgotten, or sent before we came");
+	s->evicted_by_number =
+		stats_cell(STAT_COUNTER, "statements_evicted_total", "reason=\"number\"", evicted);
+	s->evicted_by_bytes =
+		stats_cell(STAT_COUNTER, "statements_evicted_total", "reason=\"bytes\"", evicted);
+}
+
 int stmts_new(struct stmts **ret, uint32_t max, bool sanitize)
 {
 	struct stmts *s = calloc(1, sizeof(*s));
@@ -394,6 +499,7 @@ int stmts_new(struct stmts **ret, uint32_t max, bool sanitize)
 	s->sanitize = sanitize;
 	s->max = max > FRESH_FLOOR ? max : FRESH_FLOOR;
 	s->bucket_cnt = power_of_two(s->max);
+	cells_open(s);
 	s->seed = mix(clock_real_ns() ^ (uintptr_t)s);
 	s->entries = calloc(s->max, sizeof(*s->entries));
 	s->buckets = calloc(s->bucket_cnt, sizeof(struct entry *));
@@ -404,10 +510,6 @@ int stmts_new(struct stmts **ret, uint32_t max, bool sanitize)
 		stmts_free(s);
 		return -ENOMEM;
 	}
-	for (uint32_t i = s->max; i-- > 0;) {
-		s->entries[i].chain = s->free;
-		s->free = &s->entries[i];
-	}
 	*ret = s;
 	return 0;
 }
@@ -416,10 +518,8 @@ void stmts_free(struct stmts *s)
 {
 	if (!s)
 		return;
-	while (s->fresh.oldest)
-		entry_drop(s, s->fresh.oldest);
-	while (s->kept.oldest)
-		entry_drop(s, s->kept.oldest);
+	while (lru_cnt(&s->by_entry))
+		entry_drop(s, (struct entry *)lru_victim(&s->by_entry, 0));
 	arena_fini(&s->arena);
 	strbuf_fini(&s->clean);
 	free(s->texts);

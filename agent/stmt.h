@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stmt.h - SQL texts that the kernel sends once and spans refer to later: (connection, statement) →
- * text, pieced together, sanitised, summarised; least recently used ones go first. The raw text is
- * not kept when sanitising is on. Used by the drain thread alone. */
+ * text, pieced together, sanitised, summarised; least recently used ones go first: statements when
+ * there are too many, texts (with all statements that share them) when they are too long together.
+ * Both are counted, as is what was asked for and not known. The raw text is not kept when sanitising
+ * is on. Used by the drain thread alone. */
 #ifndef WIRESPAN_STMT_H
 #define WIRESPAN_STMT_H
 
@@ -18,7 +20,7 @@ struct stmt {
 	bool cut;              /* the kernel sent less than the whole text */
 };
 
-/* max: statements kept. */
+/* max: statements kept; memory is taken as they come. */
 int stmts_new(struct stmts **ret, uint32_t max, bool sanitize);
 void stmts_free(struct stmts *s);
 /* A piece; pieces of one text come in order. len is that of the text in the record. */

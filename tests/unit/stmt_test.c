@@ -3,6 +3,7 @@
  * texts, replacement, and that memory stays bounded while a flood of single queries does not drive
  * out what is in use. */
 #include "agent/stmt.h"
+#include "store/stats.h"
 
 #include <setjmp.h>
 #include <stdio.h>
@@ -242,13 +243,18 @@ static void test_bytes(void **state)
 	stmts_free(s);
 }
 
-static void add_long(struct stmts *s, uint64_t stmt)
+static void add_long_of(struct stmts *s, uint64_t conn, uint64_t stmt)
 {
 	char text[STMT_CHUNK];
 
 	memset(text, 'x', sizeof(text));
 	text[snprintf(text, sizeof(text), "SELECT c%llu", (unsigned long long)stmt)] = ',';
-	add(s, 1, stmt, 0, sizeof(text), (struct str){text, sizeof(text)});
+	add(s, conn, stmt, 0, sizeof(text), (struct str){text, sizeof(text)});
+}
+
+static void add_long(struct stmts *s, uint64_t stmt)
+{
+	add_long_of(s, 1, stmt);
 }
 
 /* What was used twice by connections that are gone leaves room for what is used now. */
@@ -269,15 +275,111 @@ static void test_new_ones_have_room(void **state)
 	stmts_free(s);
 }
 
+static uint64_t counted(const char *name, const char *labels)
+{
+	return *stats_cell(STAT_COUNTER, name, labels, "");
+}
+
+static void pool_text(char *text, size_t cap, unsigned n)
+{
+	int len = snprintf(text, cap, "SELECT * FROM t%u WHERE ", n);
+
+	memset(text + len, 'x', cap - len - 1);
+	text[cap - 1] = '\0';
+}
+
+/* 1,000 connections of a pool with 50 prepared statements of 300 bytes each. A flood of other
+ * texts, each used twice, goes over the bound of bytes many times. The pool's, which one connection
+ * of it uses now and then, stay, those of all its connections: they cost next to nothing. */
+static void test_pool(void **state)
+{
+	enum { CONNS = 1000, STMTS = 50, TEXT = 301 };
+	uint64_t bytes = counted("statements_evicted_total", "reason=\"bytes\"");
+	uint64_t number = counted("statements_evicted_total", "reason=\"number\"");
+	struct stmts *s = open_stmts(65536, true);
+	char text[TEXT];
+
+	(void)state;
+	for (uint64_t conn = 1; conn <= CONNS; conn++) {
+		for (unsigned n = 1; n <= STMTS; n++) {
+			pool_text(text, sizeof(text), n);
+			add_whole(s, conn + 1, n, text);
+			stmts_find(s, conn + 1, n);
+			stmts_find(s, conn + 1, n);
+		}
+	}
+	assert_int_equal(counted("statements", ""), CONNS * STMTS);
+	assert_in_range(counted("statement_bytes", ""), STMTS * (TEXT - 1), 2 * STMTS * TEXT);
+	for (uint64_t n = 100; n < 10000; n++) {
+		add_long(s, n);
+		stmts_find(s, 1, n);
+		stmts_find(s, 1, n);
+		for (unsigned st = 1; n % 100 == 0 && st <= STMTS; st++)
+			stmts_find(s, CONNS, st);
+	}
+	assert_true(counted("statements_evicted_total", "reason=\"bytes\"") > bytes + 5000);
+	assert_int_equal(counted("statements_evicted_total", "reason=\"number\""), number);
+	for (uint64_t conn = 1; conn <= CONNS; conn++) {
+		for (unsigned n = 1; n <= STMTS; n++) {
+			pool_text(text, sizeof(text), n);
+			check(s, conn + 1, n, text, false);
+		}
+	}
+	stmts_free(s);
+}
+
+/* All of a list share their texts by two: nothing is given back by the first of each pair. */
+static void test_pairs(void **state)
+{
+	struct stmts *s = open_stmts(65536, true);
+	uint32_t known = 0;
+
+	(void)state;
+	for (uint64_t n = 1; n <= 5000; n++) {
+		add_long(s, n);
+		assert_non_null(stmts_find(s, 1, n));
+		assert_in_range(counted("statement_bytes", ""), 1, 3 << 20);
+		add_long_of(s, 2, n);
+		assert_non_null(stmts_find(s, 2, n));
+	}
+	for (uint64_t n = 1; n <= 5000; n++)
+		known += stmts_find(s, 1, n) || stmts_find(s, 2, n);
+	assert_in_range(known, 1000, 1600);
+	stmts_free(s);
+}
+
+static void test_counted(void **state)
+{
+	uint64_t unknown = counted("statements_unknown_total", "");
+	uint64_t number = counted("statements_evicted_total", "reason=\"number\"");
+	struct stmts *s = open_stmts(100, true);
+	char text[64];
+
+	(void)state;
+	for (uint64_t n = 1; n <= 150; n++) {
+		snprintf(text, sizeof(text), "SELECT c%llu", (unsigned long long)n);
+		add_whole(s, 1, n, text);
+	}
+	assert_int_equal(counted("statements", ""), 100);
+	assert_int_equal(counted("statements_evicted_total", "reason=\"number\""), number + 50);
+	assert_null(stmts_find(s, 1, 50));
+	check(s, 1, 51, "SELECT c51", false);
+	assert_int_equal(stmts_database(s, 1).len, 0); /* is not a text that a span lacks */
+	assert_int_equal(counted("statements_unknown_total", ""), unknown + 1);
+	stmts_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_whole),	cmocka_unit_test(test_raw),
-	    cmocka_unit_test(test_shared),	cmocka_unit_test(test_database),
-	    cmocka_unit_test(test_pieces),	cmocka_unit_test(test_late_total),
-	    cmocka_unit_test(test_lost_pieces), cmocka_unit_test(test_long),
-	    cmocka_unit_test(test_hostile),	cmocka_unit_test(test_flood),
-	    cmocka_unit_test(test_bytes),	cmocka_unit_test(test_new_ones_have_room),
+		cmocka_unit_test(test_whole),	    cmocka_unit_test(test_raw),
+		cmocka_unit_test(test_shared),	    cmocka_unit_test(test_database),
+		cmocka_unit_test(test_pieces),	    cmocka_unit_test(test_late_total),
+		cmocka_unit_test(test_lost_pieces), cmocka_unit_test(test_long),
+		cmocka_unit_test(test_hostile),	    cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_bytes),	    cmocka_unit_test(test_new_ones_have_room),
+		cmocka_unit_test(test_pool),	    cmocka_unit_test(test_pairs),
+		cmocka_unit_test(test_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
