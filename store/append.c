@@ -44,6 +44,7 @@ int store_append(struct store *s, const struct span *spans, size_t cnt)
 		if (s->fill->cnt == cnt || fill_is_large(s))
 			pthread_cond_signal(&s->wake);
 		s->accepted += cnt;
+		s->tally->accepted = s->accepted;
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (err)

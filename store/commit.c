@@ -305,6 +305,7 @@ static void take_done(struct store *s, struct take *t, struct writing *w, uint64
 
 	for (uint32_t i = 0; i < t->cnt; i++)
 		t->from[i]->is_done = true;
+	s->tally->committed += t->cnt;
 	dict_saved(p->writer->dict);
 	stat_add(s->cells.spans, t->cnt);
 	stat_add(s->cells.commits, 1);

@@ -19,6 +19,7 @@
 #include "store/stats.h"
 #include "store/store.h"
 
+#include "store/tally.h"
 enum { SUMMED_BLOCKS = 1 << 9 }; /* 8 million spans */
 
 struct part {
@@ -55,7 +56,8 @@ struct writer {
 };
 
 struct store_cells {
-	stat_cell *spans, *commits, *commit_us, *rejected, *failed, *damaged, *unclean, *clamped;
+	stat_cell *spans, *commits, *commit_us, *lost, *rejected, *failed, *damaged, *unclean,
+		*clamped;
 	stat_cell *bytes, *parts, *batch_spans, *batch_bytes;
 };
 
@@ -68,6 +70,7 @@ struct store {
 	uint64_t keep_bytes; /* all partitions; 0: no limit */
 	uint64_t map_bytes;
 	struct store_cells cells;
+	struct tally *tally; /* the writer's; else NULL */
 
 	pthread_mutex_t parts_lock;
 	struct part *parts; /* newest first */

@@ -9,6 +9,8 @@
  *                               until `wirespan store upgrade`, a higher one for good
  *   DIR/lock                    flock(LOCK_EX) by the writer, holds its pid in decimal; empty when it
  *                               closed the store well
+ *   DIR/tally                   u64 spans accepted, u64 of them committed, since the last start; the
+ *                               difference is what a kill lost
  *   DIR/20261122T13Z/           a partition: its start in UTC. When the start is not a whole hour:
  *                               20261122T133000Z. Further partitions of the same time, begun when
  *                               one grows past its share of the size limit: 20261122T13Z-2, -3, ...

@@ -33,6 +33,9 @@ static void cells_make(struct store_cells *c)
 	c->commits = stats_cell(STAT_COUNTER, "store_commits_total", "", "Transactions committed.");
 	c->commit_us = stats_cell(STAT_COUNTER, "store_commit_microseconds_total", "",
 				  "Time spent in commits, waiting for the disk included.");
+	c->lost =
+		stats_cell(STAT_COUNTER, "store_lost_total", "",
+			   "Spans that the program before this one had accepted and not committed");
 	c->rejected = stats_cell(STAT_COUNTER, "store_rejected_total", "",
 				 "Spans refused or lost because the store could not write.");
 	c->failed = stats_cell(STAT_COUNTER, "store_commit_failures_total", "",
@@ -110,6 +113,19 @@ int store_open_folder(struct store **ret, const struct store_conf *conf, int *re
 	return err;
 }
 
+static void tally_begin(struct store *s)
+{
+	uint64_t lost;
+
+	s->tally = tally_open(s->dir_fd, &lost);
+	if (!lost)
+		return;
+	log_warn("store: the program before this one ended with %llu spans accepted and not "
+		 "committed: they are lost",
+		 (unsigned long long)lost);
+	stat_add(s->cells.lost, lost);
+}
+
 int store_open(struct store **ret, const struct store_conf *conf, struct strbuf *why)
 {
 	struct store *s;
@@ -119,6 +135,7 @@ int store_open(struct store **ret, const struct store_conf *conf, struct strbuf 
 		return err;
 	err = parts_scan(s, why);
 	if (!err && !s->conf.read_only) {
+		tally_begin(s);
 		retain_run(s);
 		err = committer_start(s);
 		if (err && why)
@@ -140,6 +157,7 @@ void store_close(struct store *s)
 	stats_off_read(gauges_renew, s);
 	committer_stop(s);
 	parts_free(s);
+	tally_close(s->tally);
 	folder_close(s);
 	batch_fini(&s->batches[0]);
 	batch_fini(&s->batches[1]);

@@ -5,7 +5,8 @@
  * may append and any thread may read. Appending is cheap: a span is copied into a batch in memory;
  * one thread of the store encodes and commits the batch every 200 ms, or earlier when it is large,
  * with one transaction per partition that it touches (most often one). A span is
- *   accepted   when store_append returns: a crash of the process loses it, at most the last 200 ms;
+ *   accepted   when store_append returns: a crash of the process loses it, at most the last 200 ms
+ *              (the next start counts how many: store_lost_total);
  *   committed  when store_flush returns: it survives kill -9;
  *   durable    at most about a second later (LMDB's MDB_NOMETASYNC): it survives a power cut.
  * Reads see what is committed. Old partitions are unlinked whole when they pass the age or the size

@@ -20,7 +20,7 @@ BINARY = os.path.join(BUILD, "wirespan")
 HARNESS = os.path.join(BUILD, "tests", "store_harness")
 SHIM = os.path.join(BUILD, "tests", "store_shim.so")
 FOUND = re.compile(r"(\d+) spans, (\d+) wrong, (\d+) missing, (\d+) incomplete, (\d+) damaged, "
-                   r"(\d+) unclean")
+                   r"(\d+) unclean, (\d+) lost")
 
 
 class Failed(Exception):
@@ -59,7 +59,7 @@ def read(store, base, *args):
     out = subprocess.run([HARNESS, "read", store, str(base), *args], capture_output=True, text=True,
                          errors="replace", timeout=60, check=False)
     m = FOUND.search(out.stdout)
-    names = ("spans", "wrong", "missing", "incomplete", "damaged", "unclean")
+    names = ("spans", "wrong", "missing", "incomplete", "damaged", "unclean", "lost")
     found = dict(zip(names, map(int, m.groups()))) if m else {}
     return {**found, "status": out.returncode, "said": out.stderr.strip()}
 
