@@ -134,7 +134,8 @@ uint64_t parts_start_of(struct store *s, uint64_t t_ns);
 int parts_take(struct store *s, uint64_t start_ns, struct part **ret);
 /* Renamed, and out of the way of everybody but retention. */
 void part_set_aside(struct store *s, struct part *p, int err);
-/* Out of the list and off the disk; memory goes with the last user. */
+/* Out of the list; its folder has the suffix .gone and is the caller's to remove. Memory goes with
+ * the last user. */
 void part_remove(struct store *s, struct part *p);
 /* Takes parts_lock: closes what was idle for a minute. */
 void parts_close_idle(struct store *s);
@@ -159,6 +160,8 @@ int folder_part_rename(struct store *s, const char *name, const char *suffix);
 /* How often it made the program fault; -1: it has no mark. */
 int64_t folder_part_suspect(struct store *s, const char *name);
 /* Was its file written to since then? */
+/* It is named .gone, at once; removing takes a millisecond for each MiB. */
+void folder_part_gone(struct store *s, const char *name, const char *suffix);
 bool folder_part_changed(struct store *s, const char *name, uint64_t since_ns);
 uint64_t folder_part_bytes(struct store *s, const char *name);
 

@@ -274,10 +274,9 @@ int folder_part_rename(struct store *s, const char *name, const char *suffix)
 	return 0;
 }
 
-void folder_part_remove(struct store *s, const char *name, const char *suffix)
+void folder_part_gone(struct store *s, const char *name, const char *suffix)
 {
-	static const char *const files[] = {"/data.mdb", "/lock.mdb", ""};
-	char from[PART_NAME_MAX + 16], gone[PART_NAME_MAX + 8], path[PART_NAME_MAX + 32];
+	char from[PART_NAME_MAX + 16], gone[PART_NAME_MAX + 8];
 
 	snprintf(from, sizeof(from), "%s%s", name, suffix);
 	snprintf(gone, sizeof(gone), "%s.gone", name);
@@ -285,9 +284,17 @@ void folder_part_remove(struct store *s, const char *name, const char *suffix)
 		suspect_forget(s, name);
 	if (strcmp(from, gone) != 0)
 		renameat(s->dir_fd, from, s->dir_fd, gone);
-	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		snprintf(path, sizeof(path), "%s%s", gone, files[i]);
-		if (unlinkat(s->dir_fd, path, *files[i] ? 0 : AT_REMOVEDIR) < 0 && errno != ENOENT)
+}
+
+void folder_part_remove(struct store *s, const char *name, const char *suffix)
+{
+	char path[PART_NAME_MAX + 32];
+
+	folder_part_gone(s, name, suffix);
+	for (size_t i = 0; i < ARRAY_SIZE(part_files); i++) {
+		snprintf(path, sizeof(path), "%s.gone%s", name, part_files[i]);
+		if (unlinkat(s->dir_fd, path, *part_files[i] ? 0 : AT_REMOVEDIR) < 0 &&
+		    errno != ENOENT)
 			log_warn("store: cannot remove %s/%s: %m", s->conf.dir, path);
 	}
 }

@@ -123,7 +123,7 @@ void part_unuse(struct part *p)
 
 void part_remove(struct store *s, struct part *p)
 {
-	folder_part_remove(s, p->name, suffix_of(p));
+	folder_part_gone(s, p->name, suffix_of(p));
 	parts_unlink(s, p);
 	p->state = PART_GONE;
 	if (p->refs == 0)

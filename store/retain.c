@@ -34,16 +34,22 @@ static const char *reason_to_go(const struct store *s, const struct part *p, uin
 	return NULL;
 }
 
+/* What is gone is removed without the lock: readers do not wait for the disk. */
 void retain_run(struct store *s)
 {
 	uint64_t now_ns = clock_real_ns();
+	char name[PART_NAME_MAX];
 	const char *reason;
 	struct part *p;
 
 	pthread_mutex_lock(&s->parts_lock);
 	while ((p = parts_oldest(s)) && (reason = reason_to_go(s, p, now_ns))) {
 		log_info("store: partition %s goes by %s", p->name, reason);
+		strcpy(name, p->name);
 		part_remove(s, p);
+		pthread_mutex_unlock(&s->parts_lock);
+		folder_part_remove(s, name, ".gone");
+		pthread_mutex_lock(&s->parts_lock);
 	}
 	pthread_mutex_unlock(&s->parts_lock);
 }
