@@ -35,7 +35,7 @@ OBJS    := $(SRCS:%.c=$(B)/%.o) $(PB_C:%.c=%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: kind-test bench-pairs bench-query context-table all install clean setup quick test live k8s vm-test bench demo fuzz fmt unit check
+.PHONY: kind-test bench-pairs bench-query bench-store context-table all install clean setup quick test live k8s vm-test bench demo fuzz fmt unit check
 
 all: $(B)/wirespan
 
@@ -124,6 +124,9 @@ bench: all
 bench-query: all
 	@tests/bench/query $(SPANS)
 
+bench-store: all
+	@tests/bench/store $(MILLIONS)
+
 bench-pairs: all
 	@tests/bench/pairs
 
@@ -142,7 +145,7 @@ install: all
 	test -e $(DESTDIR)/etc/wirespan.yaml || install -D -m 0640 deploy/wirespan.yaml $(DESTDIR)/etc/wirespan.yaml
 
 fmt:
-	-git clang-format --quiet HEAD -- '*.c' '*.h'
+	-git clang-format --force --quiet HEAD -- '*.c' '*.h'
 
 clean:
 	rm -rf $(B)

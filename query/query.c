@@ -120,15 +120,27 @@ int query_parse(struct query *q, struct str text, struct tql *ret)
 	return query_parse_as(q, text, ret, invalid, invalid);
 }
 
+static int read_failed(struct query *q, int err)
+{
+	return query_fail(q, err, "the store cannot be read: %s", strerror(-err));
+}
+
 int query_read(struct query *q, uint64_t from_ns, uint64_t to_ns)
 {
 	int err;
 
 	must(!q->read);
 	err = store_read_begin(&q->read, q->store, from_ns, to_ns);
-	if (err)
-		query_fail(q, err, "the store cannot be read: %s", strerror(-err));
-	return err;
+	return err ? read_failed(q, err) : 0;
+}
+
+int query_read_trace(struct query *q, const uint8_t trace_id[16])
+{
+	int err;
+
+	must(!q->read);
+	err = store_read_begin_trace(&q->read, q->store, trace_id);
+	return err ? read_failed(q, err) : 0;
 }
 
 int query_check(struct str text, struct strbuf *why)

@@ -32,7 +32,8 @@ int query_parse(struct query *q, struct str text, struct tql *ret);
 /* The same with other words before the sentence: of the syntax, of what cannot mean anything. */
 int query_parse_as(struct query *q, struct str text, struct tql *ret, const char *syntax,
 		   const char *sense);
-/* Opens the one read of the query. */
+/* Opens the one read of the query; the other one for a trace by its id. */
 int query_read(struct query *q, uint64_t from_ns, uint64_t to_ns);
+int query_read_trace(struct query *q, const uint8_t trace_id[16]);
 
 #endif

@@ -10,7 +10,7 @@
 int query_trace(struct query *q, const uint8_t trace_id[16], struct query_trace *ret)
 {
 	struct query_trace t = {0};
-	int err = query_read(q, 0, UINT64_MAX);
+	int err = query_read_trace(q, trace_id);
 
 	if (err)
 		return err;

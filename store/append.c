@@ -153,6 +153,7 @@ static void keep_house(struct store *s)
 	if (sync)
 		commit_sync(s);
 	blocks_build_idle(s);
+	parts_seal(s);
 	retain_run(s);
 	parts_close_idle(s);
 	pthread_mutex_lock(&s->lock);

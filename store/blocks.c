@@ -253,7 +253,7 @@ static bool wants_blocks(const struct part *p, uint64_t now)
 {
 	uint64_t tail = p->committed.spans - p->block_spans;
 
-	return p->state == PART_GOOD && p->env && p->has_columns && p->committed_ns &&
+	return p->state == PART_GOOD && p->has_columns && p->committed_ns &&
 	       ((tail >= MUCH && now - p->committed_ns >= QUIET_NS) ||
 		(tail >= LITTLE && now - p->committed_ns >= SILENT_NS));
 }
@@ -278,7 +278,7 @@ static void build_rest(struct store *s, struct part *p)
 	p->committed_ns = 0;
 	if (!err) {
 		p->block_spans = p->committed.spans;
-		p->is_unsynced = true;
+		p->is_unsynced = p->is_written = true;
 		p->bytes = folder_part_bytes(s, p->name);
 	}
 	p->is_stale = p->is_stale || err == -ENOTRECOVERABLE;
@@ -291,9 +291,8 @@ void blocks_build_idle(struct store *s)
 
 	pthread_mutex_lock(&s->parts_lock);
 	for (struct part *p = s->parts; p; p = p->next) {
-		if (!wants_blocks(p, now))
+		if (!wants_blocks(p, now) || part_use(s, p))
 			continue;
-		p->refs++;
 		pthread_mutex_unlock(&s->parts_lock);
 		build_rest(s, p);
 		pthread_mutex_lock(&s->parts_lock);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check.c - `wirespan store check`: is a partition what keys.h says? First the pages, without LMDB;
  * only when they are sound the rows, by LMDB: the dictionary, each chunk decoded, the index against
- * the chunks both ways, the meta row against what was counted, the columns against the chunks. It
- * reads one snapshot and changes nothing, so it may run beside the writer. Called through tools.h.
- */
+ * the chunks both ways, the meta row against what was counted, the columns and the filter against
+ * the chunks. It reads one snapshot and changes nothing, so it may run beside the writer. Called
+ * through tools.h. */
 #include "store/pages.h"
 #include "store/read.h"
 #include "store/tools_impl.h"
@@ -20,6 +20,7 @@ struct checking {
 	store_say_fn *say;
 	void *arg;
 	uint64_t wrong;
+	struct filter filter;	 /* of this snapshot, or none */
 	struct part_meta seen;	 /* what the chunks say */
 	uint64_t *keys, key_cap; /* trace_key of chunk i + 1 */
 };
@@ -150,6 +151,8 @@ static void index_check(struct checking *c, struct read_part *rp, MDB_val key, M
 		wrong(c, "traces: a row leads to a chunk that does not exist");
 	else if (c->keys[seq - 1] != trace)
 		wrong(c, "traces: a row leads to chunk %llu, which is of another trace", U64(seq));
+	else if (c->filter.blocks && !filter_may_have(&c->filter, trace))
+		wrong(c, "filter: does not know the trace of chunk %llu", U64(seq));
 }
 
 static void index_cnt_check(struct checking *c)
@@ -192,12 +195,20 @@ static void columns_check(struct checking *c)
 		wrong(c, "columns: cannot be read to its end: %s", strerror(-err));
 }
 
+/* One of other chunks than those of the snapshot says nothing. */
+static void filter_drop_stale(struct checking *c)
+{
+	if (c->filter.blocks && c->filter.chunks != c->seen.chunks)
+		filter_close(&c->filter);
+}
+
 static void rows_check(struct checking *c)
 {
 	struct read_part rp = {.part = c->p, .txn = c->txn};
 
 	dict_check(c);
 	table_each(c, &rp, c->p->spans, "spans", chunk_check);
+	filter_drop_stale(c);
 	table_each(c, &rp, c->p->traces, "traces", index_check);
 	index_cnt_check(c);
 	meta_check(c);
@@ -245,7 +256,13 @@ static void part_check(struct store *s, const struct part_file *pf, store_say_fn
 {
 	struct part *p = part_new(pf->start_ns, s->conf.partition_ns, pf->number);
 	struct checking c = {.p = p, .say = say, .arg = arg};
-	int err = env_check(s, &c);
+	char path[PART_NAME_MAX + 16];
+	int err;
+
+	snprintf(path, sizeof(path), "%s" PART_FILTER, p->name);
+	if (filter_open(&c.filter, s->dir_fd, path) == -EUCLEAN)
+		wrong(&c, "filter: is not as it was written");
+	err = env_check(s, &c);
 
 	if (err == -EUCLEAN && !c.wrong)
 		wrong(&c, "data.mdb is not an LMDB file");
@@ -256,6 +273,7 @@ static void part_check(struct store *s, const struct part_file *pf, store_say_fn
 	ret->spans += c.seen.spans;
 	ret->chunks += c.seen.chunks;
 	free(c.keys);
+	filter_close(&c.filter);
 	part_close(p);
 	free(p);
 }

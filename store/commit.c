@@ -313,9 +313,9 @@ static void take_done(struct store *s, struct take *t, struct writing *w, uint64
 	pthread_mutex_lock(&s->parts_lock);
 	p->committed = w->meta;
 	p->block_spans = w->block_spans;
-	p->committed_ns = clock_mono_ns();
+	p->committed_ns = p->written_ns = clock_mono_ns();
 	p->bytes = folder_part_bytes(s, p->name);
-	p->is_unsynced = true;
+	p->is_unsynced = p->is_written = true;
 	writers_trim(s);
 	pthread_mutex_unlock(&s->parts_lock);
 }

@@ -333,7 +333,7 @@ void part_close(struct part *p)
 	if (p->env)
 		mdb_env_close(p->env);
 	p->env = NULL;
-	p->is_stale = false;
+	p->is_stale = p->is_written = false;
 	for (size_t i = 0; i < SUMMED_BLOCKS; i++)
 		p->summed[i] = 0;
 }

@@ -15,11 +15,12 @@
 #include "store/batch.h"
 #include "store/codec.h"
 #include "store/dict.h"
+#include "store/filter.h"
 #include "store/keys.h"
 #include "store/stats.h"
 #include "store/store.h"
-
 #include "store/tally.h"
+
 enum { SUMMED_BLOCKS = 1 << 9 }; /* 8 million spans */
 
 struct part {
@@ -39,12 +40,16 @@ struct part {
 	bool is_full;	  /* takes nothing more, whatever its size */
 	bool is_stale;	  /* the environment gave up: closed and opened again when nobody uses it */
 	bool is_unsynced; /* its last commit may still be undone by a power cut */
+	bool is_written;  /* since it was opened: LMDB keeps the pages of its largest commit */
 	uint64_t bytes;	  /* on disk */
 	uint64_t used_ns; /* CLOCK_MONOTONIC */
 	struct part_meta committed;
 	uint64_t block_spans;  /* of the committed ones: those in blocks */
+	uint64_t written_ns;   /* CLOCK_MONOTONIC of this process's last commit; 0: none */
 	uint64_t committed_ns; /* CLOCK_MONOTONIC of the last commit; 0: none that waits for blocks
 				*/
+	struct filter filter;  /* ask part_filter */
+	uint64_t filter_tried, filter_made; /* for that many chunks; 0: not yet */
 	/* Of the committer's thread alone: NULL while nothing was written lately. */
 	struct writer *writer;
 };
@@ -65,12 +70,12 @@ struct store {
 	struct store_conf conf; /* defaults filled in; dir is ours */
 	int dir_fd, lock_fd;
 	bool is_locked;
+	struct tally *tally; /* the writer's; else NULL */
 	uint64_t unclean_ns; /* since when a writer was at work that did not close the store; 0 */
 	uint64_t roll_bytes; /* a partition of this size takes no more */
 	uint64_t keep_bytes; /* all partitions; 0: no limit */
 	uint64_t map_bytes;
 	struct store_cells cells;
-	struct tally *tally; /* the writer's; else NULL */
 
 	pthread_mutex_t parts_lock;
 	struct part *parts; /* newest first */
@@ -137,7 +142,7 @@ void part_set_aside(struct store *s, struct part *p, int err);
 /* Out of the list; its folder has the suffix .gone and is the caller's to remove. Memory goes with
  * the last user. */
 void part_remove(struct store *s, struct part *p);
-/* Takes parts_lock: closes what was idle for a minute. */
+/* Takes parts_lock: closes what was idle for a minute, and what keeps memory for nothing. */
 void parts_close_idle(struct store *s);
 void parts_free(struct store *s);
 /* Brings the list up to date with the folder: at start, and in a read-only store before each read.
@@ -155,13 +160,13 @@ int folder_part_make(struct store *s, const char *name, const char *suffix);
 int folder_part_made(struct store *s, const char *name);
 /* Its data.mdb is replaced by that of the folder with the suffix, which goes. */
 int folder_part_replace(struct store *s, const char *name, const char *suffix);
+/* It is named .gone, at once; removing takes a millisecond for each MiB. */
+void folder_part_gone(struct store *s, const char *name, const char *suffix);
 void folder_part_remove(struct store *s, const char *name, const char *suffix);
 int folder_part_rename(struct store *s, const char *name, const char *suffix);
 /* How often it made the program fault; -1: it has no mark. */
 int64_t folder_part_suspect(struct store *s, const char *name);
 /* Was its file written to since then? */
-/* It is named .gone, at once; removing takes a millisecond for each MiB. */
-void folder_part_gone(struct store *s, const char *name, const char *suffix);
 bool folder_part_changed(struct store *s, const char *name, uint64_t since_ns);
 uint64_t folder_part_bytes(struct store *s, const char *name);
 
@@ -178,6 +183,13 @@ typedef void blocks_wrong_fn(void *arg, uint64_t key, const char *fault);
 int blocks_check(const struct part *p, MDB_txn *txn, blocks_wrong_fn *wrong, void *arg);
 /* How many of the spans are in blocks. */
 int blocks_spans(const struct part *p, MDB_txn *txn, uint64_t *ret);
+
+/* --- seal.c --- */
+
+/* Takes parts_lock: makes the filters of partitions that nobody writes to any more. */
+void parts_seal(struct store *s);
+/* The filter of the partition as it is now; NULL: there is none. Needs parts_lock. */
+const struct filter *part_filter(struct store *s, struct part *p);
 
 /* --- append.c, commit.c, retain.c --- */
 

@@ -46,13 +46,14 @@ static uintptr_t hex_take(const char **p)
 	}
 }
 
-/* "55d0-55e0 r--s 00000000 08:01 123   /DIR/NAME/data.mdb": the folder. */
+/* "55d0-55e0 r--s 00000000 08:01 123   /DIR/NAME/data.mdb", or the partition's filter: the folder. */
 static bool line_folder(const char *line, char folder[LINE_LEN])
 {
-	static const char file[] = "/data.mdb";
-	const char *path = strchr(line, '/'), *end = path ? strstr(path, file) : NULL;
+	static const char file[] = "/data.mdb"; /* " (deleted)" may follow */
+	const char *path = strchr(line, '/'), *end = path ? strrchr(path, '/') : NULL;
 
-	if (!end || (size_t)(end - path) >= LINE_LEN)
+	if (!end || (strncmp(end, file, sizeof(file) - 1) != 0 && strcmp(end, PART_FILTER) != 0) ||
+	    (size_t)(end - path) >= LINE_LEN)
 		return false;
 	memcpy(folder, path, (size_t)(end - path));
 	folder[end - path] = '\0';

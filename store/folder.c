@@ -204,6 +204,10 @@ void folder_close(struct store *s)
 
 /* --- a partition's folder --- */
 
+/* All that may be in it, and itself. */
+static const char *const part_files[] = {"/data.mdb", "/lock.mdb", PART_FILTER, PART_FILTER ".new",
+					 ""};
+
 int folder_part_make(struct store *s, const char *name, const char *suffix)
 {
 	char making[PART_NAME_MAX + 8];
@@ -319,13 +323,12 @@ bool folder_part_changed(struct store *s, const char *name, uint64_t since_ns)
 
 uint64_t folder_part_bytes(struct store *s, const char *name)
 {
-	static const char *const files[] = {"", "/data.mdb", "/lock.mdb"};
 	char path[PART_NAME_MAX + 32];
 	uint64_t bytes = 0;
 	struct stat st;
 
-	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		snprintf(path, sizeof(path), "%s%s", name, files[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(part_files); i++) {
+		snprintf(path, sizeof(path), "%s%s", name, part_files[i]);
 		if (fstatat(s->dir_fd, path, &st, 0) == 0)
 			bytes += (uint64_t)st.st_blocks * 512;
 	}

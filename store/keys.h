@@ -15,6 +15,7 @@
  *                               20261122T133000Z. Further partitions of the same time, begun when
  *                               one grows past its share of the size limit: 20261122T13Z-2, -3, ...
  *   DIR/20261122T13Z/data.mdb   an LMDB environment; lock.mdb beside it is LMDB's
+ *   DIR/20261122T13Z/filter     which traces the partition cannot hold, see below; not always there
  *   DIR/<partition>.damaged     set aside, never opened again, removed by retention like the others
  *   DIR/<partition>.suspect     a byte for each time that reading it made the program fault;
  *                               empty: the program faulted while it was open
@@ -41,6 +42,11 @@
  *   what does not fit its sum is left out by reads and counted, never shown. The table and the key
  *   are in it, so that a row in another's place does not pass either. Rows of traces need none: the
  *   chunk's own id decides. Version 1 was the same without sums (0 in the meta row).
+ *
+ * THE FILTER (made when nobody writes to the partition any more; of other chunks than the meta row's
+ * it says nothing)
+ *   "wsfilter"  u64 chunks  u64 blocks  u64 row_sum(filter, chunks, the blocks)  blocks of 8 u32:
+ *   trace key k sets bit (u32)k * salt[i] >> 27 in word i of block (k >> 32) * blocks >> 32
  *
  * A span goes to the partition of its start, after the start was clamped to [now - max_age,
  * now + 1 h]; one commit writes to at most 8 partitions, what would need a ninth goes to the
@@ -194,7 +200,7 @@ static inline uint64_t trace_key(const uint8_t trace_id[16])
 
 enum { SUM_LEN = 4 };
 
-enum sum_table { SUM_META = 1, SUM_DICT, SUM_SPANS, SUM_COLUMNS };
+enum sum_table { SUM_META = 1, SUM_DICT, SUM_SPANS, SUM_COLUMNS, SUM_FILTER };
 
 static inline uint64_t sum_mix(uint64_t h, uint64_t v)
 {
@@ -249,6 +255,7 @@ static inline uint64_t meta_sum(const struct part_meta *m)
 enum { PART_NAME_MAX = 48 };
 
 #define PART_SUSPECT ".suspect"
+#define PART_FILTER  "/filter"
 
 enum part_state { PART_GOOD, PART_DAMAGED, PART_GONE };
 

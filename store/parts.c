@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static const uint64_t IDLE_NS = 60ull * NS_PER_S;
+static const uint64_t IDLE_NS = 60ull * NS_PER_S, IDLE_WRITTEN_NS = 2ull * NS_PER_S;
+enum { WRITTEN_MAX = 4 };
 
 static const char *suffix_of(const struct part *p)
 {
@@ -66,6 +67,7 @@ static void parts_unlink(struct store *s, struct part *p)
 static void part_free(struct part *p)
 {
 	part_close(p);
+	filter_close(&p->filter);
 	free(p);
 }
 
@@ -130,14 +132,20 @@ void part_remove(struct store *s, struct part *p)
 		part_free(p);
 }
 
+/* Late spans, or a day's worth that is pushed at once, write to many partitions within a minute. */
 void parts_close_idle(struct store *s)
 {
 	uint64_t now = clock_mono_ns();
+	unsigned written = 0;
 
 	pthread_mutex_lock(&s->parts_lock);
-	for (struct part *p = s->parts; p; p = p->next)
-		if (p->env && p->refs == 0 && !p->is_unsynced && now - p->used_ns > IDLE_NS)
+	for (struct part *p = s->parts; p; p = p->next) {
+		uint64_t idle =
+			p->is_written && ++written > WRITTEN_MAX ? IDLE_WRITTEN_NS : IDLE_NS;
+
+		if (p->env && p->refs == 0 && !p->is_unsynced && now - p->used_ns > idle)
 			part_close(p);
+	}
 	pthread_mutex_unlock(&s->parts_lock);
 }
 

@@ -44,7 +44,16 @@ static int part_begin(struct store *s, struct part *p, MDB_txn **ret)
 	return err == -ENOTRECOVERABLE ? -EIO : err;
 }
 
-static int parts_begin(struct store_read *r, uint64_t from_ns, uint64_t to_ns)
+/* A reader of a folder that another process writes to does not know how old a filter is. */
+static bool lacks(struct store *s, struct part *p, const uint64_t *trace)
+{
+	const struct filter *f = trace && !s->conf.read_only ? part_filter(s, p) : NULL;
+
+	return f && !filter_may_have(f, *trace);
+}
+
+static int parts_begin(struct store_read *r, uint64_t from_ns, uint64_t to_ns,
+		       const uint64_t *trace)
 {
 	struct store *s = r->store;
 	int err = 0;
@@ -52,7 +61,7 @@ static int parts_begin(struct store_read *r, uint64_t from_ns, uint64_t to_ns)
 	for (struct part *p = s->parts; p && !err; p = p->next) {
 		struct read_part *rp = &r->at[r->cnt];
 
-		if (!s->conf.read_only && !overlaps(p, from_ns, to_ns))
+		if (!s->conf.read_only && (!overlaps(p, from_ns, to_ns) || lacks(s, p, trace)))
 			continue;
 		err = part_begin(s, p, &rp->txn);
 		if (err == -EUCLEAN || err == -ENODATA || (err == -ENOENT && s->conf.read_only)) {
@@ -92,7 +101,8 @@ static void read_free(struct store_read *r)
 	free(r);
 }
 
-int store_read_begin(struct store_read **ret, struct store *s, uint64_t from_ns, uint64_t to_ns)
+static int read_begin(struct store_read **ret, struct store *s, uint64_t from_ns, uint64_t to_ns,
+		      const uint64_t *trace)
 {
 	struct store_read *r = NULL;
 	int err;
@@ -103,7 +113,7 @@ int store_read_begin(struct store_read **ret, struct store *s, uint64_t from_ns,
 		r = calloc(1, sizeof(*r) + parts_cnt(s) * sizeof(r->at[0]));
 		must(r);
 		r->store = s;
-		err = parts_begin(r, from_ns, to_ns);
+		err = parts_begin(r, from_ns, to_ns, trace);
 	}
 	if (err && r)
 		read_free(r);
@@ -111,6 +121,18 @@ int store_read_begin(struct store_read **ret, struct store *s, uint64_t from_ns,
 	if (!err)
 		*ret = r;
 	return err;
+}
+
+int store_read_begin(struct store_read **ret, struct store *s, uint64_t from_ns, uint64_t to_ns)
+{
+	return read_begin(ret, s, from_ns, to_ns, NULL);
+}
+
+int store_read_begin_trace(struct store_read **ret, struct store *s, const uint8_t trace_id[16])
+{
+	uint64_t trace = trace_key(trace_id);
+
+	return read_begin(ret, s, 0, UINT64_MAX, &trace);
 }
 
 void store_read_end(struct store_read *r)

@@ -64,6 +64,9 @@ int store_flush(struct store *s);
  * and end since 1970; 0, UINT64_MAX: all). Everything read through it is borrowed until _end. Keep
  * it short: seconds, not minutes. Each thread begins its own. */
 int store_read_begin(struct store_read **ret, struct store *s, uint64_t from_ns, uint64_t to_ns);
+/* The same for store_trace of this one trace, whenever it was: partitions that are known not to hold
+ * it are left out. */
+int store_read_begin_trace(struct store_read **ret, struct store *s, const uint8_t trace_id[16]);
 void store_read_end(struct store_read *r);
 
 /* All spans of a trace, in order of start, then of arrival; an identical repeat (same span id,

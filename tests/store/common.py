@@ -27,14 +27,22 @@ class Failed(Exception):
     pass
 
 
-def build():
-    os.makedirs(os.path.dirname(HARNESS), exist_ok=True)
+FLAGS = "-std=gnu11 -D_GNU_SOURCE -I. -Wall -Wextra -Werror -g"
+
+
+def link(out, source, optimize="-O1"):
+    """A program over store/ alone."""
     libs = subprocess.run("pkg-config --libs jansson libprotobuf-c", shell=True, check=True,
                           capture_output=True, text=True).stdout
-    flags = "-std=gnu11 -D_GNU_SOURCE -I. -Wall -Wextra -Werror -O1 -g"
-    subprocess.run(f"gcc {flags} -o {shlex.quote(HARNESS)} tests/store/harness.c build/store/*.o "
-                   f"build/proto/*.o {libs.strip()} -llmdb -lpthread -lm && gcc {flags} -shared -fPIC "
-                   f"-o {shlex.quote(SHIM)} tests/store/shim.c -ldl", shell=True, check=True, cwd=ROOT)
+    os.makedirs(os.path.dirname(out), exist_ok=True)
+    subprocess.run(f"gcc {FLAGS} {optimize} -o {shlex.quote(out)} {source} build/store/*.o build/proto/*.o {libs.strip()} "
+                   "-llmdb -lpthread -lm", shell=True, check=True, cwd=ROOT)
+
+
+def build():
+    link(HARNESS, "tests/store/harness.c")
+    subprocess.run(f"gcc {FLAGS} -O1 -shared -fPIC -o {shlex.quote(SHIM)} tests/store/shim.c -ldl", shell=True, check=True,
+                   cwd=ROOT)
 
 
 class Folder:

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store_fill fill DIR SPANS IDS: puts demo-like spans (five a trace, a million an hour, the last one
+ * now, each 997th trace with an error) into a new store, the id of each thousandth trace into the file
+ * IDS. store_fill retire DIR: opens the store with half of its size as the limit. Both print one line
+ * of JSON. Making the spans is not counted; appends go as fast as the store takes them, so each waits
+ * for the disk. Linked and run by tests/bench/store. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "store/store.h"
+#include "tests/lib/span_gen.h"
+
+static const uint64_t HOUR_NS = 3600ull * NS_PER_S;
+
+enum {
+	TRACES_A_CALL = 200,
+	SPANS_A_CALL = TRACES_A_CALL * 5,
+	SPANS_AN_HOUR = 1000000,
+	ERROR_EACH = 997
+};
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+static long rss_anon_kib(void)
+{
+	char line[256];
+	long kib = 0;
+	FILE *f = fopen("/proc/self/status", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "RssAnon: %ld", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+static int u64_cmp(const void *x, const void *y)
+{
+	uint64_t a, b;
+
+	memcpy(&a, x, sizeof(a));
+	memcpy(&b, y, sizeof(b));
+	return (a > b) - (a < b);
+}
+
+static struct store *store_of(const char *dir, uint64_t max_bytes)
+{
+	struct store_conf conf = {.dir = dir, .max_bytes = max_bytes};
+	struct strbuf why;
+	struct store *s;
+
+	strbuf_init(&why);
+	if (store_open(&s, &conf, &why)) {
+		fprintf(stderr, "%s\n", why.p);
+		exit(2);
+	}
+	strbuf_fini(&why);
+	return s;
+}
+
+/* --- fill --- */
+
+struct fill {
+	struct store *s;
+	FILE *ids;
+	uint64_t calls, cpu, wall, *took; /* of each append */
+	uint64_t roll_max;		  /* the longest append that began a partition */
+	long rss_max;
+};
+
+static void make_spans(struct gen *g, const struct gen_demo *d, uint64_t start_ns, uint64_t first,
+		       struct span spans[SPANS_A_CALL])
+{
+	const uint64_t step = 5 * HOUR_NS / SPANS_AN_HOUR;
+
+	arena_reset(g->a);
+	for (uint64_t i = 0; i < TRACES_A_CALL; i++) {
+		struct span *sp = &spans[i * 5];
+
+		gen_demo_trace(g, d, start_ns + (first / 5 + i) * step, sp);
+		if ((first / 5 + i) % ERROR_EACH == 0)
+			sp[0].status = sp[4].status = STATUS_ERROR;
+	}
+}
+
+static void append(struct fill *f, const struct span *spans, bool begins_partition)
+{
+	uint64_t cpu = cpu_ns(), wall = clock_mono_ns();
+
+	must(store_append(f->s, spans, SPANS_A_CALL) == 0);
+	wall = clock_mono_ns() - wall;
+	f->cpu += cpu_ns() - cpu;
+	f->wall += wall;
+	f->took[f->calls++] = wall;
+	if (begins_partition && wall > f->roll_max)
+		f->roll_max = wall;
+}
+
+static void finish(struct fill *f)
+{
+	uint64_t cpu = cpu_ns(), wall = clock_mono_ns();
+
+	must(store_flush(f->s) == 0);
+	f->cpu += cpu_ns() - cpu;
+	f->wall += clock_mono_ns() - wall;
+}
+
+static void fill_spans(struct fill *f, uint64_t cnt)
+{
+	static struct span spans[SPANS_A_CALL];
+	uint64_t start_ns = clock_real_ns() - cnt * (HOUR_NS / SPANS_AN_HOUR), hour, last = 0;
+	struct arena keep, a;
+	struct gen_demo d;
+
+	arena_init(&keep, 0);
+	arena_init(&a, 0);
+	gen_demo_init(&d, &keep);
+	struct gen g = {&a, 42};
+	for (uint64_t n = 0; n < cnt; n += SPANS_A_CALL) {
+		make_spans(&g, &d, start_ns, n, spans);
+		hour = spans[SPANS_A_CALL - 1].start_ns / HOUR_NS;
+		append(f, spans, hour != last);
+		last = hour;
+		fwrite(spans[0].trace_id, 1, 16, f->ids);
+		if (n % 100000 == 0 && rss_anon_kib() > f->rss_max)
+			f->rss_max = rss_anon_kib();
+	}
+	finish(f);
+	arena_fini(&a);
+	arena_fini(&keep);
+}
+
+static double ms(uint64_t ns)
+{
+	return (double)ns / NS_PER_MS;
+}
+
+static int fill_main(const char *dir, uint64_t cnt, const char *ids)
+{
+	struct fill f = {.s = store_of(dir, 0), .ids = fopen(ids, "wb")};
+	struct store_stat st;
+
+	f.took = calloc(cnt / SPANS_A_CALL + 1, sizeof(*f.took));
+	must(f.ids && f.took);
+	fill_spans(&f, cnt);
+	qsort(f.took, f.calls, sizeof(*f.took), u64_cmp);
+	store_stat(f.s, &st);
+	must(st.spans >= cnt);
+	printf("{\"spans\":%llu,\"partitions\":%u,\"spans_per_cpu_s\":%.0f,\"spans_per_s\":%.0f,"
+	       "\"append_p50_ms\":%.2f,\"append_p99_ms\":%.2f,\"append_max_ms\":%.2f,"
+	       "\"roll_max_ms\":%.2f,\"rss_anon_mib\":%.1f}\n",
+	       (unsigned long long)st.spans, st.partitions,
+	       (double)st.spans * NS_PER_S / (double)f.cpu,
+	       (double)st.spans * NS_PER_S / (double)f.wall, ms(f.took[f.calls / 2]),
+	       ms(f.took[f.calls * 99 / 100]), ms(f.took[f.calls - 1]), ms(f.roll_max),
+	       (double)f.rss_max / 1024);
+	store_close(f.s);
+	free(f.took);
+	return fclose(f.ids) ? 2 : 0;
+}
+
+/* --- retire --- */
+
+static int retire_main(const char *dir)
+{
+	struct store_stat before, after;
+	struct store *s = store_of(dir, 0);
+	uint64_t plain, took;
+
+	store_stat(s, &before);
+	store_close(s);
+	plain = clock_mono_ns();
+	store_close(store_of(dir, 0));
+	plain = clock_mono_ns() - plain;
+	took = clock_mono_ns();
+	s = store_of(dir, before.bytes / 2);
+	store_stat(s, &after);
+	store_close(s);
+	took = clock_mono_ns() - took;
+	printf("{\"open_ms\":%.2f,\"gone\":%u,\"gone_bytes\":%llu,\"retire_ms\":%.2f}\n", ms(plain),
+	       before.partitions - after.partitions,
+	       (unsigned long long)(before.bytes - after.bytes),
+	       took > plain ? ms(took - plain) : 0);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 5 && strcmp(argv[1], "fill") == 0)
+		return fill_main(argv[2], strtoull(argv[3], NULL, 10), argv[4]);
+	if (argc == 3 && strcmp(argv[1], "retire") == 0)
+		return retire_main(argv[2]);
+	fprintf(stderr, "store_fill fill DIR SPANS IDS | store_fill retire DIR\n");
+	return 2;
+}
