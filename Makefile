@@ -35,7 +35,7 @@ OBJS    := $(SRCS:%.c=$(B)/%.o) $(PB_C:%.c=%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: kind-test bench-pairs bench-query bench-store context-table all install clean setup quick test live k8s vm-test bench demo fuzz fmt unit check
+.PHONY: soak kind-test bench-pairs bench-query bench-store context-table all install clean setup quick test live k8s vm-test bench demo fuzz fmt unit check
 
 all: $(B)/wirespan
 
@@ -126,6 +126,9 @@ bench-query: all
 
 bench-store: all
 	@tests/bench/store $(MILLIONS)
+
+soak: all
+	@tests/soak/run $(MINUTES)
 
 bench-pairs: all
 	@tests/bench/pairs
