@@ -42,7 +42,7 @@ class Wrk:
         self.stack, self.cnt, self.since = stack, cnt, stack.log_size()
         self.output = None
         self.process = subprocess.Popen(
-            ["/usr/bin/wrk", "-t", str(THREADS), "-c", str(connections), "-d", str(RUN_SECONDS),
+            [*stack.within, "/usr/bin/wrk", "-t", str(THREADS), "-c", str(connections), "-d", str(RUN_SECONDS),
              "-s", SCRIPT, f"http://127.0.0.1:{stack.port}", "--", prefix,
              str(cnt // THREADS), kind],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -4,6 +4,7 @@ run there. Each node has a collector of its own, which traces what runs on it an
 """
 
 import contextlib
+import ctypes
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from programs import environment
 PYTHON = "/usr/bin/python3"
 ADDRESS = {"4": ("10.77.0.1", "10.77.0.2"), "6": ("fd77::1", "fd77::2")}
 
-SERVICE = "10.99.0.1"  # nobody's: an address that end a may rewrite
+SERVICE = {"4": "10.99.0.1", "6": "fd99::1"}  # nobody's: each end may rewrite it to the other one's
 
 SERVER = """
 import http.server, socket, sys
@@ -54,6 +55,11 @@ def ip(*args):
     subprocess.run(["ip", *args], check=True, stdout=sys.stderr)
 
 
+def enter(ns):
+    if ctypes.CDLL(None, use_errno=True).setns(ns.fileno(), 0):
+        raise OSError(ctypes.get_errno(), "setns")
+
+
 class Wire:
     """Namespaces a and b, and what connects them."""
 
@@ -71,7 +77,8 @@ class Wire:
                 ip("-n", name, "addr", "add", ADDRESS["4"][n] + "/24", "dev", "wire")
                 ip("-n", name, "addr", "add", ADDRESS["6"][n] + "/64", "dev", "wire", "nodad")
                 ip("-n", name, "link", "set", "wire", "up")
-            ip("-n", self.names[0], "route", "add", SERVICE + "/32", "via", ADDRESS["4"][1])
+                for family in "46":
+                    ip("-n", name, "route", "add", SERVICE[family], "via", ADDRESS[family][1 - n])
         except BaseException:
             self.__exit__()
             raise
@@ -85,6 +92,16 @@ class Wire:
         return ["ip", "netns", "exec", self.names[end], *args]
 
     @contextlib.contextmanager
+    def inside(self, end):
+        """What this thread opens meanwhile, it opens there."""
+        with open("/proc/thread-self/ns/net", "rb") as here, open(f"/run/netns/{self.names[end]}", "rb") as there:
+            enter(there)
+            try:
+                yield
+            finally:
+                enter(here)
+
+    @contextlib.contextmanager
     def ruled(self, end, rules):
         """With a table of nftables, named test, at one end."""
         def nft(text):
@@ -94,6 +111,20 @@ class Wire:
             yield
         finally:
             nft("delete table inet test")
+
+    def service(self, end):
+        """As kube-proxy does it: what this end sends to a Service's address goes to the other end, as if
+        it came from another port."""
+        there = {family: ADDRESS[family][1 - end] for family in "46"}
+        here = {family: ADDRESS[family][end] for family in "46"}
+        ours = "meta l4proto tcp ct status dnat"
+        return self.ruled(end, (
+            "chain out { type nat hook output priority -100; "
+            f"ip daddr {SERVICE['4']} dnat ip to {there['4']}; "
+            f"ip6 daddr {SERVICE['6']} dnat ip6 to {there['6']}; }};"
+            "chain post { type nat hook postrouting priority 100; "
+            f"ip daddr {there['4']} {ours} snat ip to {here['4']}:10000-20000; "
+            f"ip6 daddr {there['6']} {ours} snat ip6 to [{here['6']}]:10000-20000; }};"))
 
     def answers(self, address):
         done = subprocess.run(self.args(0, PYTHON, "-c", "import socket, sys; "

@@ -42,10 +42,11 @@ def await_traced(collector, *pids):
 class Peer:
     """peer("text") runs it there; post and result do the same in two steps, for what blocks."""
 
-    def __init__(self, service):
+    def __init__(self, service, within=()):
+        """within: the words of a command that runs it in another place."""
         self.service = service
         self.process = subprocess.Popen(
-            [PYTHON, os.path.join(PROGS, "peer.py")], stdin=subprocess.PIPE,
+            [*within, PYTHON, os.path.join(PROGS, "peer.py")], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True, start_new_session=True,
             env={**os.environ, "OTEL_SERVICE_NAME": service, "PYTHONDONTWRITEBYTECODE": "1"})
 
@@ -147,9 +148,10 @@ class Losses:
 
 
 class Pair:
-    def __init__(self, collector, name, connect=True, family="AF_INET", address="127.0.0.1"):
+    def __init__(self, collector, name, connect=True, family="AF_INET", address="127.0.0.1",
+                 within=((), ())):
         self.name = f"{PREFIX}{name}"
-        self.client, self.server = Peer(self.name + "-c"), Peer(self.name + "-s")
+        self.client, self.server = (Peer(f"{self.name}-{end}", w) for end, w in zip("cs", within))
         self.others = []
         self.collector = collector
         self.truth = []

@@ -17,8 +17,11 @@ SCRIPT = os.path.join(ROOT, "scripts", "stack")
 
 
 class Stack:
-    def __init__(self, folder):
-        self.folder = folder
+    within = ()  # the words of a command that leads to where nginx listens
+
+    def __init__(self, folder, settings=()):
+        """settings: STACK_… of scripts/stack."""
+        self.folder, self.settings = folder, dict(settings)
         self.env = {}
 
     def up(self):
@@ -33,7 +36,7 @@ class Stack:
     def script(self, verb):
         """In a session of its own: a Ctrl-C is for our caller, and the script ends in order."""
         args = [SCRIPT, verb, self.folder]
-        script = subprocess.Popen(args, start_new_session=True)
+        script = subprocess.Popen(args, start_new_session=True, env={**os.environ, **self.settings})
         try:
             status = script.wait()
         except BaseException:

@@ -24,33 +24,33 @@ def rid_of(span):
     return query.get("rid", [None])[0]
 
 
-class Loaded:
-    """All that was asked, and every trace that has a server span of the API or of nginx."""
+class Load:
+    """All that was asked from now on, and, once it is over, every trace that has a server span."""
 
     def __init__(self, stack, collector):
-        tempo = collector.tempo()
+        self.stack, self.collector = stack, collector
         self.since = stack.log_size()
-        self.rss = []
-        self.sequential = load.sequential(stack, "s", SEQUENTIAL)
-        self.complaints = []
-        self.by_wrk = self.wrk(stack, collector, "w", BY_WRK, "list")
-        self.by_id = self.wrk(stack, collector, "i", BY_ID, "one")
-        self.marker(stack, tempo)
-        self.rss.append(collector.rss_anon())
-        self.log = stack.log(self.since)
-        self.losses = tempo.losses()
-        self.read(tempo)
+        self.rss, self.complaints = [], []
 
-    def wrk(self, stack, collector, prefix, cnt, kind):
-        with load.Wrk(stack, prefix, cnt, kind) as w:
-            log = w.wait(lambda: self.rss.append(collector.rss_anon()))
+    def wrk(self, prefix, cnt, kind, connections=8):
+        """nginx's log of it."""
+        with load.Wrk(self.stack, prefix, cnt, kind, connections) as w:
+            log = w.wait(lambda: self.rss.append(self.collector.rss_anon()))
         self.complaints += w.failures()
         return log
 
-    @staticmethod
-    def marker(stack, tempo):
+    def over(self):
+        tempo = self.collector.tempo()
+        self.marker(tempo)
+        self.rss.append(self.collector.rss_anon())
+        self.log = self.stack.log(self.since)
+        self.losses = tempo.losses()
+        self.read(tempo)
+        return self
+
+    def marker(self, tempo):
         """Spans arrive in order: when this request's are there, so are all before it."""
-        stack.request("GET", "/api/todos?rid=marker")
+        self.stack.request("GET", "/api/todos?rid=marker")
         _, spans = tempo.await_rid("marker", seconds=60)
         assert spans, "the last request has no trace"
 
@@ -113,7 +113,11 @@ def summary(faults):
 
 @pytest.fixture(scope="module")
 def loaded(stack, collector):
-    return Loaded(stack, collector)
+    x = Load(stack, collector)
+    x.sequential = load.sequential(stack, "s", SEQUENTIAL)
+    x.by_wrk = x.wrk("w", BY_WRK, "list")
+    x.by_id = x.wrk("i", BY_ID, "one")
+    return x.over()
 
 
 def test_no_request_failed(loaded):

@@ -11,7 +11,7 @@ import pytest
 import wait
 
 from collector import Collector, free_port
-from nodes import ADDRESS, SERVER, SERVICE, Node, Wire, ask, spans_of
+from nodes import ADDRESS, SERVER, Node, Wire, ask, spans_of
 from peers import PREFIX
 
 ON = ("--propagation-tcp-option", "on")
@@ -75,23 +75,6 @@ def test_packets_lost(wire, nodes):
             ask(wire, a, "na-lossy", requests, address)
         assert_joined(spans_of(a.tempo(), "na-lossy", len(requests)),
                       spans_of(b.tempo(), "nb-lossy", len(requests)), requests)
-
-
-def test_addresses_rewritten(wire, folder):
-    """As kube-proxy does it: a Service's address becomes a pod's, the client's another. Of one node, so the
-    ends meet by the connection's sequence numbers."""
-    address, requests = ADDRESS["4"][1], asked("nat")
-    rules = ("chain out { type nat hook output priority -100; "
-             f"ip daddr {SERVICE} dnat ip to {address}; }};"
-             "chain post { type nat hook postrouting priority 100; "
-             f"ip daddr {address} meta l4proto tcp snat ip to {ADDRESS['4'][0]}:10000-20000; }};")
-    with node(folder, "nf") as c, served(wire, c, "nf-server", address), wire.ruled(0, rules):
-        wait.until("the server", lambda: wire.answers(SERVICE), 15)
-        ask(wire, c, "nf-client", requests, SERVICE)
-        clients = spans_of(c.tempo(), "nf-client", len(requests))
-        assert {s.attrs["server.address"] for s in clients.values()} == {SERVICE}
-        assert_joined(clients, spans_of(c.tempo(), "nf-server", len(requests)), requests, "peer")
-        assert c.tempo().losses() == {}
 
 
 def test_other_node_does_not_know(wire, folder):

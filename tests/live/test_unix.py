@@ -18,9 +18,8 @@ REQUESTS = 300
 
 
 @pytest.fixture
-def unix_stack(root_folder, monkeypatch):
-    monkeypatch.setenv("STACK_UNIX", "1")
-    with Stack(os.path.join(root_folder, "unix")) as s:
+def unix_stack(root_folder):
+    with Stack(os.path.join(root_folder, "unix"), {"STACK_UNIX": "1"}) as s:
         yield s
 
 
