@@ -223,10 +223,39 @@ static void services_add(struct arena *a, struct search_trace *to, const struct 
 	}
 }
 
+static uint64_t length(const struct search_trace *t)
+{
+	return t->end_ns > t->start_ns ? t->end_ns - t->start_ns : 0;
+}
+
+static bool is_apart(const struct search_trace *x, const struct search_trace *y)
+{
+	return x->start_ns > y->start_ns && x->start_ns - y->start_ns > length(y) + NS_PER_MS; /* rounded down */
+}
+
+/* A call lasts as long as what it calls: parts that lie apart were timed by different clocks. Then the
+ * longest says how long it took, and the root's node when that began. */
+static void times_add(struct search_trace *to, const struct search_trace *from)
+{
+	uint64_t len = length(to) > length(from) ? length(to) : length(from);
+
+	if (is_apart(to, from) || is_apart(from, to)) {
+		if (to->has_root == from->has_root ? from->start_ns < to->start_ns : from->has_root)
+			to->start_ns = from->start_ns;
+		to->end_ns = to->start_ns + len;
+		return;
+	}
+	if (from->start_ns < to->start_ns)
+		to->start_ns = from->start_ns;
+	if (from->end_ns > to->end_ns)
+		to->end_ns = from->end_ns;
+}
+
 static void trace_add(struct arena *a, struct search_trace *to, const struct search_trace *from,
 		      uint32_t spss)
 {
 	services_add(a, to, from);
+	times_add(to, from);
 	if (!to->has_root && from->has_root) {
 		to->has_root = true;
 		to->root_service = from->root_service;
@@ -234,10 +263,6 @@ static void trace_add(struct arena *a, struct search_trace *to, const struct sea
 	}
 	if (to->set_cnt && from->set_cnt)
 		set_add(a, &to->sets[0], &from->sets[0], spss);
-	if (from->start_ns < to->start_ns)
-		to->start_ns = from->start_ns;
-	if (from->end_ns > to->end_ns)
-		to->end_ns = from->end_ns;
 }
 
 static int newest_first(const void *a, const void *b)

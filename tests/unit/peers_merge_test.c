@@ -67,6 +67,33 @@ static void test_search(void **state)
 	assert_int_equal(res.cnt, 1);
 }
 
+/* Ours has no root and began after (before) theirs, which took 2 ms from 3 ms on, by a clock that is off. */
+static void test_search_clocks(void **state)
+{
+	static const struct {
+		uint64_t start_ms, end_ms, want_start_ms, want_end_ms;
+	} cases[] = {
+		{4, 6, 3, 6},	    /* they touch: one clock */
+		{6, 7, 3, 7},	    /* … within what was rounded */
+		{7000, 7001, 3, 5}, /* apart: when the root began, as long as the longest */
+		{7000, 7009, 3, 12},
+		{0, 1, 3, 5},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct search_trace ours = {.trace_id = {[15] = 0xa1},
+					    .start_ns = cases[i].start_ms * NS_PER_MS,
+					    .end_ns = cases[i].end_ms * NS_PER_MS};
+		struct search_result res = {.traces = &ours, .cnt = 1};
+
+		assert_int_equal(peers_merge_search(&arena, STR(ANSWER), 10, 3, &res), 0);
+		assert_int_equal(res.traces[1].start_ns, cases[i].want_start_ms * NS_PER_MS);
+		assert_int_equal(res.traces[1].end_ns, cases[i].want_end_ms * NS_PER_MS);
+		arena_reset(&arena);
+	}
+}
+
 static void test_search_damaged(void **state)
 {
 	static const char bytes[] = {'"', '{', ']', '9', '\0', (char)0xff};
@@ -119,6 +146,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_search, begin, end),
+		cmocka_unit_test_setup_teardown(test_search_clocks, begin, end),
 		cmocka_unit_test_setup_teardown(test_search_damaged, begin, end),
 		cmocka_unit_test_setup_teardown(test_trace, begin, end),
 	};
