@@ -127,6 +127,14 @@ static void on_decision(void *arg, const struct proc_info *pi, uint32_t flags)
 		runtimes_watch(d->runtimes, pi, false);
 }
 
+/* Whoever is born of a traced process has connections that were adopted with it. */
+static void conns_adopt(struct drain *d, const struct rec_proc *rp, struct proc_info *pi)
+{
+	if (!pi->is_adopted && rp->what != PROC_FORK)
+		loader_adopt(d->loader, pi->pid);
+	pi->is_adopted = true;
+}
+
 static void on_proc(struct drain *d, const struct rec_proc *rp)
 {
 	struct proc_info *pi;
@@ -137,10 +145,12 @@ static void on_proc(struct drain *d, const struct rec_proc *rp)
 	discover_event(d->discover, rp);
 	d->exiting = false;
 	pi = rp->what == PROC_EXIT ? NULL : procs_find(d->procs, rp->head.key, rp->start_ns);
-	if (pi && pi->flags & PROC_TRACKED)
+	if (pi && pi->flags & PROC_TRACKED) {
+		conns_adopt(d, rp, pi);
 		runtimes_watch(d->runtimes, pi, rp->what != PROC_EXEC);
-	else
+	} else {
 		runtimes_leave(d->runtimes, rp->head.key);
+	}
 }
 
 static struct hook_link *on_function(void *arg, enum hook hook, const char *path, uint64_t offset)

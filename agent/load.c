@@ -6,6 +6,8 @@
 #include "agent/cgroup_link.h"
 #include "agent/discover.h"
 #include "agent/function_link.h"
+#include "agent/iter.h"
+#include "agent/old_conns.h"
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -67,6 +69,8 @@ struct loader {
 	bool chosen[PROVIDER_CNT];
 	bool unix_tried, loops_tried;
 	bool multi; /* the kernel attaches to functions by a link of its own */
+	bool casts; /* it lets a program look into a socket that it was given */
+	struct old_conns *old_conns; /* NULL: they need not be adopted */
 	unsigned hooked[HOOK_COUNT];
 	stat_cell *lost[LOST_COUNT], *undecoded[UNDECODED_COUNT], *conns[PROTO_COUNT], *missed, *dropped;
 };
@@ -78,6 +82,7 @@ static void find_in_btf(struct loader *l, const struct btf *btf)
 	for (int i = 0; i < PROVIDER_CNT; i++)
 		if (btf__find_by_name_kind(btf, PROVIDERS[i].btf_name, PROVIDERS[i].btf_kind) < 0)
 			l->refused[i] = "this kernel does not have it";
+	l->casts = btf__find_by_name_kind(btf, "bpf_rdonly_cast", FUNC) >= 0;
 	l->multi = btf__find_by_name_kind(btf, "bpf_uprobe_multi_link", STRUCT) >= 0;
 }
 
@@ -228,6 +233,7 @@ static int open_object(struct loader *l, const struct config *c)
 		if (l->chosen[i])
 			prepare_provider(l, &PROVIDERS[i]);
 	bpf_program__set_autoload(l->skel->progs.tcp_option, c->tcp_option);
+	bpf_program__set_autoload(l->skel->progs.tcp_option_adopt, c->tcp_option && l->casts);
 	return set_constants(l->skel, c);
 }
 
@@ -241,7 +247,8 @@ static void close_object(struct loader *l)
 static bool is_attached_apart(const struct bpf_program *p)
 {
 	return !strncmp(bpf_program__section_name(p), "iter/", 5) ||
-	       bpf_program__type(p) == BPF_PROG_TYPE_SOCK_OPS;
+	       bpf_program__type(p) == BPF_PROG_TYPE_SOCK_OPS ||
+	       bpf_program__type(p) == BPF_PROG_TYPE_CGROUP_SOCKOPT;
 }
 
 /* The provider that owns the program, or -1: a program that has no alternative. */
@@ -446,6 +453,8 @@ int loader_open(struct loader **ret, const struct config *c, struct strbuf *why)
 		free(l);
 		return err;
 	}
+	if (c->tcp_option)
+		l->old_conns = old_conns_new(l->casts ? l->skel->progs.tcp_option_adopt : NULL);
 	note_providers(l);
 	counters_open(l);
 	*ret = l;
@@ -457,6 +466,7 @@ void loader_close(struct loader *l)
 	if (!l)
 		return;
 	stats_off_read(counters_read, l);
+	old_conns_free(l->old_conns);
 	close_object(l);
 	free(l);
 }
@@ -466,30 +476,11 @@ int loader_ring_fd(const struct loader *l)
 	return bpf_map__fd(l->skel->maps.ring);
 }
 
-static int iterate(struct bpf_program *p)
-{
-	struct bpf_link *link = bpf_program__attach_iter(p, NULL);
-	char sink[256];
-	int fd, err = 0;
-
-	if (!link)
-		return -errno;
-	fd = bpf_iter_create(bpf_link__fd(link));
-	if (fd < 0)
-		err = -errno;
-	while (!err && read(fd, sink, sizeof(sink)) > 0)
-		;
-	if (fd >= 0)
-		close(fd);
-	bpf_link__destroy(link);
-	return err;
-}
-
 int loader_scan(struct loader *l)
 {
-	int err = iterate(l->skel->progs.proc_files);
+	int err = iter_run(l->skel->progs.proc_files);
 
-	return err ?: iterate(l->skel->progs.proc_tasks);
+	return err ?: iter_run(l->skel->progs.proc_tasks);
 }
 
 int loader_proc_set(struct loader *l, uint32_t key, uint32_t pid, uint64_t start_ns, uint32_t flags)
@@ -545,8 +536,16 @@ static bool attach_late(struct loader *l, enum need need, const char *why)
 	return on;
 }
 
+void loader_adopt(struct loader *l, uint32_t pid)
+{
+	if (l->old_conns)
+		old_conns_adopt(l->old_conns, pid);
+}
+
 void loader_attend(struct loader *l)
 {
+	if (l->old_conns)
+		old_conns_rest(l->old_conns);
 	if (l->skel->bss->unix_seen && !l->unix_tried) {
 		l->unix_tried = true;
 		l->skel->bss->unix_on = attach_late(l, UNIX, "a traced program uses Unix-domain sockets");

@@ -31,6 +31,8 @@ void loader_proc_end(struct loader *l, uint32_t key, uint64_t start_ns);
  * ended before the loader is closed. */
 struct hook_link *loader_hook(struct loader *l, enum hook hook, const char *path, uint64_t offset);
 void loader_unhook(struct loader *l, struct hook_link *h);
+/* A process is traced from now on: with propagation.tcp_option its connections get it, too. */
+void loader_adopt(struct loader *l, uint32_t pid);
 /* Often: attaches what has become necessary. */
 void loader_attend(struct loader *l);
 

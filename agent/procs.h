@@ -25,6 +25,7 @@ struct proc_info {
 	bool is_self;
 	uint32_t flags; /* enum proc_flags, as discover.c last told the kernel half */
 	uint16_t port;  /* that discover.c selected it by, or its parent; 0: none */
+	bool is_adopted; /* so are the connections that it had before it was traced (agent/old_conns.h) */
 	bool is_noted;  /* discover.c has a note on it in /status */
 	bool is_refused; /* the kernel half traced it before it was decided on, and was wrong: no spans */
 	const struct kube_where *where; /* NULL: in no pod; as long as the entry */

@@ -68,6 +68,10 @@ enum undecoded {
 	UNDECODED_COUNT,
 };
 
+/* The socket option of TCP by which the agent shows the kernel half a connection that is older than they
+ * are; see tcp_option.h. */
+enum { OPTION_ADOPT = 0x5753 };
+
 /* How a span's parent was found; the name is the span attribute wirespan.parent. */
 #define PARENTS(X)                                                                                 \
 	X(NONE, none)                                                                              \

@@ -5,7 +5,8 @@
  * carries it again; the server's end keeps the last ones in `arrived`, where the reader finds them by
  * the sequence number. Room for the option is taken from the MSS of every segment of such a
  * connection from its first on: a segment that is made when no request waits may be sent when one
- * does, and one that does not fit would never arrive. */
+ * does, and one that does not fit would never arrive. On a connection that is older than that a request
+ * waits only when nothing from before is on its way (options_leave). */
 #ifndef WIRESPAN_TCP_OPTION_H
 #define WIRESPAN_TCP_OPTION_H
 
@@ -108,6 +109,41 @@ static __always_inline void option_read(struct bpf_sock_ops *o)
 	l->trace[1] = opt.trace[1];
 	l->span = opt.span;
 	l->quiet = quiet;
+}
+
+/* --- connections that were there before --- */
+
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak; /* 6.2 */
+
+enum { SOCK_OPS_CB_FLAGS = 1008 /* TCP_BPF_SOCK_OPS_CB_FLAGS, 6.12 */ };
+
+/* 0 when this kernel cannot do it. */
+static __always_inline int option_adopt(struct bpf_sock *sk)
+{
+	int client = conn_looks_opened(bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct inet_connection_sock)));
+	int more = client ? BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG : BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG;
+	int flags = 0;
+
+	if (client && !bpf_sk_storage_get(&conns, sk, 0, BPF_SK_STORAGE_GET_F_CREATE))
+		return 1; /* counted with its first request */
+	if (bpf_getsockopt(sk, IPPROTO_TCP_, SOCK_OPS_CB_FLAGS, &flags, sizeof(flags)))
+		return 0;
+	flags |= more;
+	return !bpf_setsockopt(sk, IPPROTO_TCP_, SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+}
+
+/* The agent has got hold of a traced process's connection, and shows it to us. The socket is locked. */
+SEC("?cgroup/setsockopt")
+int tcp_option_adopt(struct bpf_sockopt *o)
+{
+	if (o->level != IPPROTO_TCP_ || o->optname != OPTION_ADOPT ||
+	    task_agent_pid(bpf_get_current_task_btf()) != agent_pid) {
+		if (o->optlen > 4096)
+			o->optlen = 0; /* take it as it was: until 6.5 a value of more than a page fails here */
+		return 1;
+	}
+	o->optlen = -1; /* the kernel itself does not know the option */
+	return o->sk && o->sk->protocol == IPPROTO_TCP_ ? option_adopt(o->sk) : 1;
 }
 
 SEC("?sockops")

@@ -181,19 +181,19 @@ enum send_how {
 	SEND_PAGE, /* whole pages are sent, and nobody says what is in them */
 };
 
-/* The socket's storage is reached from the hook alone: what is in it comes and goes by way of scratch. */
-static __always_inline void options_leave(struct event *e)
+/* The socket's storage is reached from the hook alone: what is in it comes and goes by way of scratch. The
+ * first request to wait must be alone: what is on its way may be from before the connection kept room. */
+static __always_inline void options_leave(struct event *e, const struct tcp_sock *tp)
 {
 	struct request_link *l, *now = &e->s->leaving;
 
 	if (!tcp_option_on || !now->span)
 		return;
-	l = bpf_sk_storage_get(&leaving, e->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!l)
-		return lost(LOST_STORAGE_FULL);
-	if (l->span && !l->written)
+	l = bpf_sk_storage_get(&leaving, e->sk, 0, tp->write_seq == tp->snd_una ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	if (!l || (l->span && !l->written))
 		lost(LOST_TCP_OPTION);
-	*l = *now;
+	if (l)
+		*l = *now;
 	now->span = 0;
 }
 
@@ -231,7 +231,7 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 		e.s->len = size;
 		feed_unseen(&e, tp->write_seq);
 	}
-	options_leave(&e);
+	options_leave(&e, tp);
 	event_end(&e);
 }
 

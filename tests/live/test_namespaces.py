@@ -208,6 +208,34 @@ def test_postgres(sessions, way, age):
     assert session.tempo.losses() == {}
 
 
+@pytest.mark.parametrize("age", AGES)
+def test_postgres_between_nodes(wire, spread, folder, age):
+    """The same with a collector at each end that knows only its own, through a Service."""
+    def node(end, *args):
+        return Collector(os.path.join(folder, end), "--sanitize-sql", "off", "--propagation-tcp-option", "on", *args)
+
+    with contextlib.ExitStack() as stack:
+        def connect(collector=None):
+            return stack.enter_context(contextlib.closing(
+                Session(wire, spread, "service-v4", f"{age}-nodes", collector)))
+
+        session = connect() if age == "old" else None
+        client = stack.enter_context(node("c", "--name", PREFIX + "pg-*"))
+        server = stack.enter_context(node("s", "--open-ports", spread.env["PG_PORT"]))
+        session = session or connect(client)
+        await_traced(client, session.peer.pid)
+        texts = {session.ask(n) for n in range(STATEMENTS)}
+        session.tempo = client.tempo()
+        wait.until("the client's spans", lambda: set(statements(session, PREFIX + session.name)) == texts, 15, 0.1)
+        clients = statements(session, PREFIX + session.name)
+        session.tempo = server.tempo()
+        wait.until("the server's spans", lambda: set(statements(session, "postgres")) == texts, 15, 0.1)
+        for text, s in statements(session, "postgres").items():
+            c = clients[text]
+            assert (s.trace_id, s.parent, s.attrs["wirespan.parent"]) == (c.trace_id, c.id, "tcp_option"), text
+        assert client.tempo().losses() == server.tempo().losses() == {}
+
+
 # --- load ---
 
 def test_wrk_with_64_connections(spread, folder):

@@ -5,6 +5,7 @@ What the client's node says of a request and what the server's node says of it m
 server's span under the client's. That both programs got what they asked for is the client's word.
 """
 
+import contextlib
 import os
 
 import pytest
@@ -12,7 +13,7 @@ import wait
 
 from collector import Collector, free_port
 from nodes import ADDRESS, SERVER, Node, Wire, ask, spans_of
-from peers import PREFIX
+from peers import PREFIX, Pair, await_traced, request
 
 ON = ("--propagation-tcp-option", "on")
 LARGE = 20000  # bytes of a body that goes with the head
@@ -24,8 +25,8 @@ def wire():
         yield w
 
 
-def node(folder, name, *args):
-    return Collector(os.path.join(folder, name), "--name", f"{PREFIX}{name}*", *args)
+def node(folder, name, *args, selects=None, where=""):
+    return Collector(os.path.join(folder, name + where), "--name", PREFIX + (selects or name + "*"), *args)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,81 @@ def test_packets_lost(wire, nodes):
             ask(wire, a, "na-lossy", requests, address)
         assert_joined(spans_of(a.tempo(), "na-lossy", len(requests)),
                       spans_of(b.tempo(), "nb-lossy", len(requests)), requests)
+
+
+# --- connections that are older than the collectors ---
+
+class OldPair(Pair):
+    """A client at one end and a server at the other, with a connection that nobody has seen being made."""
+
+    def __init__(self, wire, name, family):
+        super().__init__(None, name, connect=False, within=(wire.args(0), wire.args(1)))
+        socket_family = {"4": "AF_INET", "6": "AF_INET6"}[family]
+        self.listen(socket_family, ADDRESS[family][1])
+        self.connect(socket_family, ADDRESS[family][1])
+        self.ask("/before")
+        self.truth.clear()
+
+    def half(self, size):
+        """A request whose body waits in the client's socket, because the server does not read it; what ends
+        that."""
+        head = request("/half", "POST", size)
+        self.client.post(f"s.sendall({head!r}); give(s, {size})")
+        self.server(f"take(c, {len(head)})")
+        return lambda: (self.server(f"take(c, {size})"), self.client.result(), self.answers())
+
+
+def assert_old_joined(a, b, pair):
+    found = [spans_of(x.tempo(), f"{pair.name.removeprefix(PREFIX)}-{end}", len(pair.truth))
+             for x, end in ((a, "c"), (b, "s"))]
+    assert_joined(*found, [(x.path, 0, False) for x in pair.truth])
+
+
+def kernel():
+    return tuple(int(n) for n in os.uname().release.split(".")[:2])
+
+
+@pytest.mark.skipif(kernel() < (6, 12), reason="this kernel does not let old connections have it")
+@pytest.mark.parametrize("lossy", [False, True], ids=["whole", "packets-lost"])
+def test_old_connections(wire, folder, lossy):
+    """One idle, one by IPv6, one with a request under way: all requests that follow are joined, with bodies
+    that fill segments; and once more when the client's collector was killed, and another one came."""
+    drop = "chain in { type filter hook input priority 0; numgen inc mod 20 0 drop; };"
+    with contextlib.ExitStack() as stack:
+        pairs = [stack.enter_context(contextlib.closing(OldPair(wire, name, family)))
+                 for name, family in (("ko-idle", "4"), ("ko-six", "6"), ("ko-busy", "4"))]
+        if lossy:
+            stack.enter_context(wire.ruled(1, drop))
+        end_half = pairs[2].half((1 if lossy else 32) << 20)
+        a, b = (stack.enter_context(node(folder, "ko", *ON, selects=f"ko-*-{end}", where=end)) for end in "cs")
+
+        def rest(meanwhile, first):
+            for pair in pairs:
+                await_traced(a, pair.client.pid)
+                await_traced(b, pair.server.pid)
+            meanwhile()
+            for pair in pairs:
+                for n in range(first, first + 20):
+                    pair.ask(f"/{n}", "POST", b"x" * (n % 4 * LARGE))
+                assert_old_joined(a, b, pair)
+            assert a.tempo().losses() == {} and b.tempo().losses() == {}
+
+        rest(end_half, 0)
+        a.kill()
+        end_half = pairs[2].half(1 << 20)
+        a.start()
+        rest(end_half, 20)
+
+
+@pytest.mark.skipif(kernel() >= (6, 12), reason="old connections have it")
+def test_old_connections_go_without(wire, folder):
+    """A sentence says so, and what went without is counted (the last one when the next is sent)."""
+    with contextlib.closing(OldPair(wire, "kw", "4")) as pair, node(folder, "kw", *ON) as c:
+        await_traced(c, pair.client.pid, pair.server.pid)
+        for n in range(10):
+            pair.ask(f"/{n}")
+        spans_of(c.tempo(), "kw-s", 10)
+        assert c.tempo().losses() == {"tcp_option": 9} and "go without it" in c.log()
 
 
 def test_other_node_does_not_know(wire, folder):
