@@ -129,6 +129,14 @@ void compare_add(struct metric *m, uint32_t i, uint32_t at)
 		count_attrs(&c, ATTR_LINK, &sp->links[n].attrs);
 }
 
+bool compare_labels_ok(const struct tval *labels)
+{
+	const struct tval *side = &labels[BY_SIDE], *scope = &labels[BY_SCOPE];
+
+	return side->type == TYPE_INT && (side->i == BASELINE || side->i == SELECTION) && scope->type == TYPE_INT &&
+	       scope->i > ATTR_ANY && scope->i <= INTRINSIC && labels[BY_KEY].type == TYPE_STR;
+}
+
 /* --- the answer --- */
 struct counted_value {
 	const struct series *s;

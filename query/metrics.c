@@ -324,10 +324,9 @@ static int answer(struct metrics *ms, const struct tql *t, const struct plan *pl
 	return 0;
 }
 
-static int run(struct metrics *ms, const struct tql *t, uint32_t exemplars,
-	       struct metrics_result *ret)
+/* Adds up what this store has. */
+static int gather(struct metrics *ms, const struct tql *t, uint32_t exemplars, struct plan *plan)
 {
-	struct plan plan = {.q = ms->q, .tql = t};
 	uint64_t first = ms->grid.base_ns + 1;
 	struct metric *next;
 	int err;
@@ -337,10 +336,40 @@ static int run(struct metrics *ms, const struct tql *t, uint32_t exemplars,
 	if (!next)
 		return query_fail_memory(ms->q);
 	err = metrics_find(ms, t, t->pipe, wants_exemplars(t) ? exemplars : 0, &next);
-	plan.to_ns = ms->grid.base_ns + ms->grid.step_ns * ms->grid.cnt;
-	plan.from_ns = first <= plan.to_ns ? first : 0;
-	err = err ?: feed(ms, &plan);
-	return err ?: answer(ms, t, &plan, ret);
+	plan->to_ns = ms->grid.base_ns + ms->grid.step_ns * ms->grid.cnt;
+	plan->from_ns = first <= plan->to_ns ? first : 0;
+	return err ?: feed(ms, plan);
+}
+
+/* What another node says that cannot be used is missing. */
+static int add_others(struct metrics *ms, const struct metrics_params *p, struct plan *plan, uint32_t *ret_used)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; i < p->other_cnt && !err; i++) {
+		err = metrics_parts_add(ms, plan, p->others[i]);
+		*ret_used += !err;
+		err = err == -EBADMSG ? 0 : err;
+	}
+	return err;
+}
+
+static int run(struct metrics *ms, const struct tql *t, const struct metrics_params *p, uint32_t exemplars,
+	       struct metrics_result *ret)
+{
+	struct plan plan = {.q = ms->q, .tql = t};
+	uint32_t used = 0;
+	int err = gather(ms, t, exemplars, &plan);
+
+	if (!err && p->parts)
+		return metrics_parts_put(ms, &plan, p->parts);
+	err = err ?: add_others(ms, p, &plan, &used);
+	err = err ?: answer(ms, t, &plan, ret);
+	if (!err) {
+		ret->jobs = 1 + p->other_cnt;
+		ret->jobs_done = 1 + used;
+	}
+	return err;
 }
 
 /* --- what is asked for --- */
@@ -410,7 +439,7 @@ int query_metrics_range(struct query *q, const struct metrics_params *p, struct 
 	first = p->from_ns / step;
 	last = p->to_ns / step + (p->to_ns % step != 0);
 	ms.grid = (struct grid){(first - 1) * step, step, (uint32_t)(last - first + 1)};
-	return run(&ms, &t, exemplar_cnt(p), ret);
+	return run(&ms, &t, p, exemplar_cnt(p), ret);
 }
 
 int query_metrics_instant(struct query *q, const struct metrics_params *p,
@@ -421,5 +450,5 @@ int query_metrics_instant(struct query *q, const struct metrics_params *p,
 	int err = check_range(q, p);
 
 	err = err ?: parse(q, p->q, "compiling query: parse error at ", &t);
-	return err ?: run(&ms, &t, 0, ret);
+	return err ?: run(&ms, &t, p, 0, ret);
 }

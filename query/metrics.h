@@ -36,6 +36,8 @@ struct series_list {
 
 /* compare(): counts span i, which is in interval at. */
 void compare_add(struct metric *m, uint32_t i, uint32_t at);
+/* Could compare() have given a series these labels? */
+bool compare_labels_ok(const struct tval *labels);
 /* The labels, and which to keep. 0 or -ERANGE; the sentence is set. */
 int compare_finish(struct metrics *ms, struct metric *m, struct series_list *ret);
 
@@ -88,6 +90,13 @@ static inline double metrics_add_value(struct metric *m, struct series *s, uint3
 bool metrics_fits_rows(const struct metrics *ms);
 /* Does that; spans that are in no columns go to span_fn. */
 int metrics_feed_rows(struct metrics *ms, struct plan *plan, plan_span_fn *span_fn);
+
+/* --- of several nodes --- */
+/* What was added up, in the form of proto/parts.proto. 0, -ERANGE or that of query_poll. */
+int metrics_parts_put(struct metrics *ms, const struct plan *plan, struct strbuf *to);
+/* Adds what another node has, and what it has looked at. -EBADMSG: it is not for this question, or damaged, and
+ * nothing was added. The scratch arena is used up. */
+int metrics_parts_add(struct metrics *ms, struct plan *plan, struct str body);
 
 /* --- shared by the three --- */
 int labels_cmp(const struct attrs *a, const struct attrs *b);

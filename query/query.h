@@ -128,6 +128,9 @@ struct metrics_params {
 	uint64_t from_ns, to_ns; /* spans count by their start */
 	uint64_t step_ns;	 /* range alone; query_metrics_step has a good one */
 	uint32_t exemplars;	 /* per series; 0: 100, which is the most */
+	struct strbuf *parts;	 /* not NULL: the answer is not made, but what it would be made of goes here … */
+	const struct str *others; /* … and this is what other nodes said to the same question then */
+	uint32_t other_cnt;
 };
 
 struct metrics_exemplar {
@@ -153,6 +156,7 @@ struct metrics_result {
 	bool partial; /* a limit was reached: message says which, and what to do */
 	const char *message;
 	uint64_t inspected_spans, inspected_bytes;
+	uint32_t jobs, jobs_done; /* ours, and those of other nodes: done when what they said could be used */
 };
 
 /* Nanoseconds. */

@@ -52,6 +52,7 @@ handler_fn ingest_traces;
 /* --- replies: the body replaces what was there --- */
 
 extern const char TYPE_TEXT[], TYPE_JSON[], TYPE_PROTOBUF[];
+extern const char TYPE_PARTS[]; /* between nodes: see query_metrics in query/query.h */
 
 void reply_text(struct reply *out, unsigned int status, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* The body of a 400 is in why. */

@@ -101,8 +101,8 @@ static void write_json(const struct metrics_result *r, bool instant, struct strb
 	json_close(&j, ']');
 	json_open(&j, "metrics", '{');
 	json_opt_num_str(&j, "inspectedBytes", r->inspected_bytes);
-	json_num(&j, "completedJobs", 1);
-	json_num(&j, "totalJobs", 1);
+	json_num(&j, "completedJobs", r->jobs_done);
+	json_num(&j, "totalJobs", r->jobs);
 	json_close(&j, '}');
 	if (r->partial) {
 		json_str(&j, "status", STR("PARTIAL"));
@@ -192,7 +192,8 @@ static Tempopb__SearchMetrics *pb_metrics(struct arena *a, const struct metrics_
 
 	tempopb__search_metrics__init(to);
 	to->inspected_bytes = r->inspected_bytes;
-	to->completed_jobs = to->total_jobs = 1;
+	to->completed_jobs = r->jobs_done;
+	to->total_jobs = r->jobs;
 	return to;
 }
 

@@ -5,6 +5,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -204,12 +205,26 @@ static void said_take(struct peers_said *said, struct arena *a, struct call *c)
 
 	if (status == 200)
 		body = arena_str(a, c->body.p, c->body.len);
-	if (status == 200 && (body.p || !c->body.len))
+	if (status == 200 && !body.p)
+		status = 0; /* there is no room for it */
+	if (status == 200)
 		said->bodies[said->cnt++] = body;
 	said->answered += status == 200 || status == 404;
 	if (status != 200 && status != 404)
 		strbuf_printf(&said->missing, "%s%s (%ld)", said->missing.len ? ", " : "no answer from ",
 			      c->url_base, status);
+}
+
+void peers_escape(struct strbuf *target, struct str text)
+{
+	char *escaped;
+
+	if (!text.len)
+		return;
+	escaped = text.len <= INT_MAX ? curl_easy_escape(NULL, text.p, (int)text.len) : NULL;
+	must(escaped);
+	strbuf_adds(target, escaped);
+	curl_free(escaped);
 }
 
 void peers_ask(const struct peers *p, struct arena *a, struct str target, const char *accept,

@@ -28,6 +28,8 @@ struct peers_said {
 	struct strbuf missing; /* which did not answer, in a sentence; empty: all did */
 };
 
+/* Text as it stands in the query of a target. */
+void peers_escape(struct strbuf *target, struct str text);
 /* target: path and query, as sent to us; accept: what form they shall answer in. */
 void peers_ask(const struct peers *p, struct arena *a, struct str target, const char *accept,
 	       struct peers_said *ret);

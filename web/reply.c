@@ -12,6 +12,7 @@
 const char TYPE_TEXT[] = "text/plain; charset=utf-8";
 const char TYPE_JSON[] = "application/json";
 const char TYPE_PROTOBUF[] = "application/protobuf";
+const char TYPE_PARTS[] = "application/vnd.wirespan.parts";
 
 void reply_text(struct reply *out, unsigned int status, const char *fmt, ...)
 {

@@ -7,6 +7,7 @@ server's span under the client's. That both programs got what they asked for is 
 
 import contextlib
 import os
+import urllib.parse
 
 import pytest
 import wait
@@ -179,6 +180,15 @@ def hosts(collectors):
     return collectors
 
 
+def counted(tempo, q):
+    """({label or name: value}, did all nodes answer?) of the last hour."""
+    answer = tempo.get_json("/api/metrics/query?" + urllib.parse.urlencode({"q": q, "since": "1h"}))
+    metrics = answer["metrics"]
+    whole = metrics["completedJobs"] == metrics["totalJobs"]
+    assert (answer.get("status") == "PARTIAL") == (not whole)
+    return {series["labels"][0]["value"]["stringValue"]: series.get("value", 0) for series in answer["series"]}, whole
+
+
 def test_any_node_answers(wire, folder):
     address, requests = ADDRESS["4"][1], asked("peers")[:20]
     a, b = hosts([node(folder, "ng", *ON), node(folder, "nh", *ON)])
@@ -186,7 +196,7 @@ def test_any_node_answers(wire, folder):
         wait.until("the server", lambda: wire.answers(address), 15)
         ask(wire, a, "ng-peers", requests, address)
         clients = spans_of(a.tempo(), "ng-peers", len(requests))
-        spans_of(b.tempo(), "nh-peers", len(requests))
+        servers = spans_of(b.tempo(), "nh-peers", len(requests))
         for tempo in (a.tempo(), b.tempo()):
             for s in clients.values():
                 trace = tempo.trace(s.trace_id)
@@ -204,6 +214,13 @@ def test_any_node_answers(wire, folder):
             assert len(answer["traces"]) == 5
             assert answer["metrics"]["completedJobs"] == answer["metrics"]["totalJobs"] == 3
             assert "status" not in tempo.get_json("/api/v2/traces/" + trace[0].trace_id)
+            counts, whole = counted(tempo, "{ } | count_over_time() by (resource.service.name)")
+            assert whole and counts == {PREFIX + "ng-peers": len(requests), PREFIX + "nh-peers": len(requests)}
+            durations = sorted(s.end - s.start for s in [*clients.values(), *servers.values()])
+            for ask_for, truth in (("max", durations[-1]), ("min", durations[0]),
+                                   ("avg", sum(durations) / len(durations))):
+                counts, _ = counted(tempo, "{ } | %s_over_time(duration)" % ask_for)
+                assert [round(v * 1e9) for v in counts.values()] == [round(truth)]
 
 
 def test_a_node_is_away(folder):
@@ -214,3 +231,4 @@ def test_a_node_is_away(folder):
         assert answer["status"] == "PARTIAL" and str(away) in answer["message"]
         metrics = c.tempo().get_json("/api/search")["metrics"]
         assert (metrics["completedJobs"], metrics["totalJobs"]) == (1, 2)
+        assert counted(c.tempo(), "{ } | rate()") == ({"rate": 0}, False)

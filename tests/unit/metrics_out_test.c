@@ -28,9 +28,11 @@ static const struct metrics_result range = {.start_ns = 1000000000,
 					    .series = &series,
 					    .cnt = 1,
 					    .message = "",
+					    .jobs = 1,
+					    .jobs_done = 1,
 					    .inspected_bytes = 300};
 static const struct metrics_result instant = {
-	.interval_cnt = 1, .series = &series, .cnt = 1, .partial = true, .message = "why"};
+	.interval_cnt = 1, .series = &series, .cnt = 1, .partial = true, .message = "why", .jobs = 2, .jobs_done = 1};
 
 static void hex_is(const struct strbuf *got, const char *want)
 {
@@ -63,7 +65,7 @@ static void json(void **state)
 	assert_string_equal(
 		out.p, "{\"series\":[{\"labels\":[{\"key\":\"p\",\"value\":{\"doubleValue\":0.5}},"
 		       "{\"key\":\"name\",\"value\":{\"stringValue\":\"a\\u003cb\"}}]}],"
-		       "\"metrics\":{\"completedJobs\":1,\"totalJobs\":1},"
+		       "\"metrics\":{\"completedJobs\":1,\"totalJobs\":2},"
 		       "\"status\":\"PARTIAL\",\"message\":\"why\"}");
 	strbuf_fini(&out);
 }
@@ -109,7 +111,7 @@ static void protobuf(void **state)
 	metrics_instant_protobuf(&instant, &out);
 	hex_is(&out, "0a1f" LABELS "1204"
 		     "2001"
-		     "2801"
+		     "2802"
 		     "1801"
 		     "2203776879");
 	strbuf_fini(&out);
