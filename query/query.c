@@ -94,6 +94,8 @@ int query_poll_now(struct query *q)
 				  "the query ran longer than %u ms: narrow the time "
 				  "range or the filter",
 				  q->limits.timeout_ms);
+	if (q->beat)
+		q->beat(q->beat_arg);
 	return 0;
 }
 

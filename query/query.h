@@ -47,12 +47,19 @@ struct trace_filter {
 int query_trace_filter(struct query *q, const struct trace_filter *f, struct query_trace *t);
 
 /* --- search --- */
+struct search_result;
+
 struct search_params {
 	struct str q;            /* TraceQL; empty: {} */
 	uint64_t from_ns, to_ns; /* a trace qualifies when [its start, its end] overlaps, inclusive */
 	uint64_t min_ns, max_ns; /* legacy: trace duration; 0: no bound */
 	uint32_t limit;          /* traces */
 	uint32_t spss;           /* spans per span set */
+	/* Not NULL: called while the search goes on, now and then, with the traces that were found since.
+	 * They are as the result has them; with most_recent newer ones may push them out of it. False: not
+	 * now, they are kept for later. */
+	bool (*found)(void *arg, const struct search_result *some);
+	void *found_arg;
 };
 
 struct search_span {
@@ -82,6 +89,7 @@ struct search_trace {
 	uint32_t set_cnt; /* 0 only for searches without q */
 	struct search_service *services; /* every service of the trace */
 	uint32_t service_cnt;
+	bool is_known; /* found() has taken it */
 };
 
 struct search_result {

@@ -15,6 +15,8 @@ struct query {
 	struct query_limits limits;
 	uint64_t deadline_ns; /* clock_mono_ns */
 	uint32_t steps;
+	void (*beat)(void *arg); /* called by query_poll_now; NULL: nobody */
+	void *beat_arg;
 	struct re *regexes;
 	struct strbuf why;
 };

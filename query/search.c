@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum { DEFAULT_LIMIT = 20, DEFAULT_SPSS = 3 };
+static const uint64_t SAY_NS = 200ull * NS_PER_MS;
 
 /* --- one trace --- */
 static int service_cmp(const void *a, const void *b)
@@ -158,6 +159,8 @@ struct search {
 	bool most_recent;
 	struct search_trace *at; /* with most_recent: a heap, the oldest on top */
 	uint32_t cnt, room, limit, spss;
+	uint64_t said_ns; /* when found was called last */
+	bool has_news;	  /* something was found since */
 };
 
 static void sift_down(struct search *s, uint32_t i)
@@ -209,6 +212,48 @@ static int keep(struct search *s, const struct search_trace *t)
 	return !s->most_recent;
 }
 
+static int newest_first(const void *a, const void *b)
+{
+	const struct search_trace *x = a, *y = b;
+
+	if (x->start_ns != y->start_ns)
+		return x->start_ns < y->start_ns ? 1 : -1;
+	return memcmp(x->trace_id, y->trace_id, sizeof(x->trace_id));
+}
+
+/* What found has not taken yet, in an array of its own. */
+static struct search_trace *news(const struct search *s, uint32_t *ret_cnt)
+{
+	struct search_trace *list = malloc((s->cnt + 1) * sizeof(*list));
+
+	must(list);
+	*ret_cnt = 0;
+	for (uint32_t i = 0; i < s->cnt; i++)
+		if (!s->at[i].is_known)
+			list[(*ret_cnt)++] = s->at[i];
+	return list;
+}
+
+/* Between two traces, or in the middle of one: nothing is half kept. */
+static void say_news(void *arg)
+{
+	struct search *s = arg;
+	uint64_t now = clock_mono_ns();
+	struct search_result some = {.inspected_spans = s->plan->inspected_spans,
+				     .inspected_bytes = s->plan->inspected_bytes};
+
+	if (!s->has_news || now - s->said_ns < SAY_NS)
+		return;
+	s->said_ns = now;
+	some.traces = news(s, &some.cnt);
+	if (some.cnt)
+		qsort(some.traces, some.cnt, sizeof(*some.traces), newest_first);
+	s->has_news = some.cnt && !s->p->found(s->p->found_arg, &some);
+	for (uint32_t i = 0; i < s->cnt && !s->has_news; i++)
+		s->at[i].is_known = true;
+	free(some.traces);
+}
+
 static bool wanted(const struct search *s, const struct span *spans, uint32_t cnt)
 {
 	uint64_t start = UINT64_MAX, end = 0, duration;
@@ -232,20 +277,13 @@ static int on_trace(void *arg, const struct span *spans, uint32_t cnt)
 	if (!wanted(s, spans, cnt))
 		return 0;
 	rc = search_trace(&s->eval, s->show, spans, cnt, s->spss, &t);
-	if (rc > 0)
+	if (rc > 0) {
 		rc = keep(s, &t);
+		s->has_news = true;
+	}
 	if (s->most_recent && s->cnt == s->limit)
 		s->plan->floor_ns = s->at[0].start_ns;
 	return rc;
-}
-
-static int newest_first(const void *a, const void *b)
-{
-	const struct search_trace *x = a, *y = b;
-
-	if (x->start_ns != y->start_ns)
-		return x->start_ns < y->start_ns ? 1 : -1;
-	return memcmp(x->trace_id, y->trace_id, sizeof(x->trace_id));
 }
 
 static int begin(struct query *q, const struct search_params *p, struct tql *t, struct search *s)
@@ -278,7 +316,13 @@ int query_search(struct query *q, const struct search_params *p, struct search_r
 
 	s.plan = &plan;
 	plan.tql = &t;
+	if (p->found) {
+		s.said_ns = clock_mono_ns();
+		q->beat = say_news;
+		q->beat_arg = &s;
+	}
 	err = err ?: plan_traces(&plan, on_trace, &s);
+	q->beat = NULL;
 	if (err)
 		return err;
 	if (s.cnt)

@@ -249,9 +249,42 @@ static int add_peers(const struct request *rq, struct query *q, const struct sea
 	return err;
 }
 
-static void run(const struct request *rq, const struct search_params *p, bool by_tags,
-		struct reply *out)
+/* Messages of a stream, one after another: each has what the ones before it did not. */
+struct stream {
+	const struct request *rq;
+	bool by_tags;
+};
+
+static bool send_some(void *arg, const struct search_result *some)
 {
+	struct stream *st = arg;
+	struct search_result res = *some;
+	struct reply part = {0};
+	bool taken;
+
+	strbuf_init(&part.body);
+	if (st->by_tags)
+		drop_sets(&res);
+	write_protobuf(&res, (struct jobs){0, 1}, &part);
+	taken = st->rq->part(st->rq->part_arg, &part);
+	strbuf_fini(&part.body);
+	return taken;
+}
+
+static void drop_known(struct search_result *res)
+{
+	uint32_t cnt = 0;
+
+	for (uint32_t i = 0; i < res->cnt; i++)
+		if (!res->traces[i].is_known)
+			res->traces[cnt++] = res->traces[i];
+	res->cnt = cnt;
+}
+
+/* What other nodes find changes what we have found: then there is one message. */
+static void run(const struct request *rq, struct search_params *p, bool by_tags, struct reply *out)
+{
+	struct stream st = {rq, by_tags};
 	struct jobs jobs = {1, 1};
 	struct search_result res;
 	struct query *q = NULL;
@@ -259,10 +292,16 @@ static void run(const struct request *rq, const struct search_params *p, bool by
 
 	if (reply_query_begin(rq, &q, out))
 		return;
+	if (rq->part && !rq->peers) {
+		p->found = send_some;
+		p->found_arg = &st;
+	}
 	err = query_search(q, p, &res);
 	err = err ?: add_peers(rq, q, p, &res, &jobs);
 	if (!err && by_tags)
 		drop_sets(&res);
+	if (!err)
+		drop_known(&res);
 	if (err)
 		reply_query_error(out, q, err);
 	else if (wants_protobuf(rq))

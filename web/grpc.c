@@ -313,6 +313,21 @@ static void handle(struct request *rq, struct reply *out)
 		reply_text(out, 501, "this is not there yet");
 }
 
+/* Nothing is heaped up for a client that does not read. */
+static bool send_part(void *arg, struct reply *part)
+{
+	struct call *c = arg;
+	struct strbuf framed;
+
+	if (part->status != 200 || part->body.len > UINT32_MAX || front_has(c) != FRONT_NOTHING)
+		return false;
+	strbuf_init(&framed);
+	frame(c, part, &framed);
+	front_give(c, &framed, false);
+	strbuf_fini(&framed);
+	return true;
+}
+
 static void answer(struct call *c, struct str message, struct strbuf *to)
 {
 	struct reply out = {0};
@@ -331,6 +346,8 @@ static void answer(struct call *c, struct str message, struct strbuf *to)
 		.content_encoding = "",
 		.gone = gone,
 		.gone_arg = c,
+		.part = c->method->finish ? NULL : send_part,
+		.part_arg = c,
 	};
 
 	arena_init(&a, 0);

@@ -166,9 +166,11 @@ void h2_resume(struct call *c)
 	h->due = true;
 	if (!c->responded && front_has(c))
 		respond(h, c, front_has(c) == FRONT_MESSAGES);
-	else if (c->responded)
+	else if (c->responded) {
+		c->moved_ns = h->now_ns; /* until now the worker had to do something */
 		nghttp2_session_resume_data(h->session,
 					    c->id); /* no error when it was not waiting */
+	}
 }
 
 /* --- the request --- */

@@ -15,6 +15,8 @@
 
 enum { HTTP_BODY_MAX = 16 * 1024 * 1024 }; /* of a request, also after gunzip */
 
+struct reply;
+
 struct request {
 	struct store *store;
 	struct arena *arena; /* lives as long as the request; without a limit: the URI bounds it */
@@ -32,6 +34,10 @@ struct request {
 	const char *accept, *content_type, *content_encoding; /* "" when not sent */
 	bool (*gone)(void *arg); /* the asker has left, or the server stops */
 	void *gone_arg;
+	/* Not NULL: a part of the answer may be sent before it (gRPC). False: the asker has not read the part
+	 * before. */
+	bool (*part)(void *arg, struct reply *part);
+	void *part_arg;
 };
 
 struct reply {
