@@ -135,7 +135,8 @@ static void exemplar_add(struct feed *f, struct series *s, uint64_t t_ns, uint64
 {
 	struct exemplar x = {.t_ns = t_ns, .value = value, .at = f->at};
 
-	if (store_block_trace_id(f->c->block, chunk, x.trace_id) == 0)
+	if (series_slot_is_free(&f->m->set, s, t_ns) &&
+	    store_block_trace_id(f->c->block, chunk, x.trace_id) == 0)
 		series_exemplar_new(&f->m->set, s, &x);
 }
 

@@ -215,13 +215,24 @@ uint32_t *series_hist_new(struct series_set *set, struct series *s, uint32_t buc
 	return s->hist[bucket] = take(set, set->conf.grid.cnt * sizeof(**s->hist));
 }
 
+static uint64_t time_slot_of(const struct series_set *set, uint64_t t_ns)
+{
+	return (t_ns - set->conf.grid.base_ns - 1) / set->slot_ns;
+}
+
+bool series_slot_is_free(const struct series_set *set, const struct series *s, uint64_t t_ns)
+{
+	uint64_t slot = time_slot_of(set, t_ns);
+
+	return slot < set->conf.exemplars && !(s->slots[slot >> 6] >> (slot & 63) & 1);
+}
+
 void series_exemplar_new(struct series_set *set, struct series *s, const struct exemplar *x)
 {
-	uint64_t slot = (x->t_ns - set->conf.grid.base_ns - 1) / set->slot_ns;
-	uint64_t bit = 1ull << (slot & 63);
+	uint64_t slot = time_slot_of(set, x->t_ns);
 	struct exemplar *to;
 
-	if (slot >= set->conf.exemplars || (s->slots[slot >> 6] & bit))
+	if (!series_slot_is_free(set, s, x->t_ns))
 		return;
 	to = arena_new(set->arena, struct exemplar); /* bounded by their number */
 	if (!to)
@@ -229,7 +240,7 @@ void series_exemplar_new(struct series_set *set, struct series *s, const struct 
 	*to = *x;
 	to->next = s->exemplars;
 	s->exemplars = to;
-	s->slots[slot >> 6] |= bit;
+	s->slots[slot >> 6] |= 1ull << (slot & 63);
 	s->exemplar_cnt++;
 	set->exemplars_left--;
 }

@@ -104,7 +104,9 @@ static inline uint32_t series_bucket(uint64_t v)
 
 /* Makes room for a bucket; NULL: the set is full. */
 uint32_t *series_hist_new(struct series_set *set, struct series *s, uint32_t bucket);
-/* Keeps an exemplar if this part of the time has none yet. */
+/* Has this part of the time no exemplar yet? */
+bool series_slot_is_free(const struct series_set *set, const struct series *s, uint64_t t_ns);
+/* Keeps an exemplar if so. */
 void series_exemplar_new(struct series_set *set, struct series *s, const struct exemplar *x);
 
 /* --- adding: at is an interval of the grid --- */
