@@ -250,17 +250,24 @@ static int file_fill(struct part *p, bool *ret_short)
 	return *ret_short && ftruncate(fd, need) < 0 ? -errno : 0;
 }
 
-/* LMDB believes the head of a file. -ENODATA: there is none, what made or removed it was stopped.
- */
-static int head_check(struct store *s, struct part *p)
+/* Its file, without LMDB. -ENODATA: there is none, what made or removed it was stopped. */
+static int data_open(struct store *s, const struct part *p)
 {
 	char path[PART_NAME_MAX + 16];
-	int fd, err;
+	int fd;
 
 	snprintf(path, sizeof(path), "%s/data.mdb", p->name);
 	fd = openat(s->dir_fd, path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 ? fd : errno == ENOENT ? -ENODATA : -errno;
+}
+
+/* LMDB believes the head of a file. */
+static int head_check(struct store *s, struct part *p)
+{
+	int fd = data_open(s, p), err;
+
 	if (fd < 0)
-		return errno == ENOENT ? -ENODATA : -errno;
+		return fd;
 	err = pages_head(fd);
 	close(fd);
 	return err == -ENODATA ? -EUCLEAN : err;
@@ -269,13 +276,10 @@ static int head_check(struct store *s, struct part *p)
 int part_pages_check(struct store *s, const struct part *p)
 {
 	struct pages_say say = {0};
-	char path[PART_NAME_MAX + 16];
-	int fd, err;
+	int fd = data_open(s, p), err;
 
-	snprintf(path, sizeof(path), "%s/data.mdb", p->name);
-	fd = openat(s->dir_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT ? -ENODATA : -errno;
+		return fd;
 	err = pages_check(fd, 0, &say);
 	close(fd);
 	return err;
