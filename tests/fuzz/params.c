@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// uses: web/params.c web/numbers.c web/legacy.c web/access.c query/*.c store/*.c build/proto/otlp_trace.pb-c.c
+// uses: web/params.c web/numbers.c web/legacy.c web/access.c query/*.c store/*.c build/proto/otlp_trace.pb-c.c build/proto/parts.pb-c.c
 // libs: -lpcre2-8 -llmdb -ljansson -lprotobuf-c -lz -lpthread -lm
 /* params.c - any bytes as the query string of every endpoint, as a Host header and as legacy tags: no
  * crash, and an error always has a sentence. */

@@ -2,7 +2,7 @@
 /* tql.c - any bytes as a query: parsed, checked, and run on a trace of three spans, as a search
  * and as the filter of a trace by id, so that the evaluator sees every shape of tree
  * that the parser lets through. */
-// uses: query/*.c store/*.c build/proto/otlp_trace.pb-c.c
+// uses: query/*.c store/*.c build/proto/otlp_trace.pb-c.c build/proto/parts.pb-c.c
 // libs: -lpcre2-8 -llmdb -ljansson -lprotobuf-c -lz -lpthread -lm
 #include "query/plan.h"
 #include "query/search.h"
