@@ -10,8 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_TIMEOUT_MS = 30000, POLL_STEPS = 256, FEW = 4 };
+enum {
+	DEFAULT_TIMEOUT_MS = 30000,
+	POLL_STEPS = 256,
+	FEW = 4,
+	BEAT_REST = 9 /* times what it took */
+};
 static const size_t DEFAULT_MEMORY = 256u << 20, CROWDED_MEMORY = 64u << 20;
+static const uint64_t DEFAULT_PART_NS = 200ull * NS_PER_MS;
 
 /* Queries that run now: beyond a few, each has less memory, so that all together have a bound. */
 static atomic_uint running;
@@ -29,6 +35,7 @@ int query_begin(struct query **ret, struct store *s, const struct query_limits *
 		q->limits.memory = CROWDED_MEMORY;
 	q->limits.memory = q->limits.memory ?: DEFAULT_MEMORY;
 	q->limits.timeout_ms = q->limits.timeout_ms ?: DEFAULT_TIMEOUT_MS;
+	q->limits.part_ns = q->limits.part_ns ?: DEFAULT_PART_NS;
 	q->deadline_ns = clock_mono_ns() + (uint64_t)q->limits.timeout_ms * NS_PER_MS;
 	arena_init(&q->arena, q->limits.memory);
 	arena_init(&q->scratch, q->limits.memory);
@@ -85,17 +92,40 @@ int query_poll(struct query *q)
 	return ++q->steps % POLL_STEPS ? 0 : query_poll_now(q);
 }
 
+void query_beat(struct query *q, void (*fn)(void *arg), void *arg)
+{
+	q->beat = fn;
+	q->beat_arg = arg;
+	q->beat_ns = clock_mono_ns() + q->limits.part_ns;
+}
+
+/* What fails in it has failed for it alone. */
+static void beat(struct query *q, uint64_t now)
+{
+	void (*fn)(void *arg) = q->beat;
+	uint64_t rest;
+
+	q->beat = NULL;
+	fn(q->beat_arg);
+	strbuf_clear(&q->why);
+	q->beat = fn;
+	rest = (clock_mono_ns() - now) * BEAT_REST;
+	q->beat_ns = clock_mono_ns() + (rest > q->limits.part_ns ? rest : q->limits.part_ns);
+}
+
 int query_poll_now(struct query *q)
 {
+	uint64_t now = clock_mono_ns();
+
 	if (q->limits.gone && q->limits.gone(q->limits.gone_arg))
 		return query_fail(q, -ECANCELED, "the client has gone");
-	if (clock_mono_ns() > q->deadline_ns)
+	if (now > q->deadline_ns)
 		return query_fail(q, -ETIMEDOUT,
 				  "the query ran longer than %u ms: narrow the time "
 				  "range or the filter",
 				  q->limits.timeout_ms);
-	if (q->beat)
-		q->beat(q->beat_arg);
+	if (q->beat && now >= q->beat_ns)
+		beat(q, now);
 	return 0;
 }
 

@@ -21,6 +21,7 @@ struct query_limits {
 	uint32_t timeout_ms; /* 0: 30 s */
 	bool (*gone)(void *arg); /* asked now and then: true ends the query; may be NULL */
 	void *gone_arg;
+	uint64_t part_ns; /* parts of an answer come at most so often; 0: 200 ms */
 };
 
 int query_begin(struct query **ret, struct store *s, const struct query_limits *limits);
@@ -56,8 +57,8 @@ struct search_params {
 	uint32_t limit;          /* traces */
 	uint32_t spss;           /* spans per span set */
 	/* Not NULL: called while the search goes on, now and then, with the traces that were found since.
-	 * They are as the result has them; with most_recent newer ones may push them out of it. False: not
-	 * now, they are kept for later. */
+	 * They are as the result has them. False: not now, they are kept for later. With most_recent it is
+	 * not called: any trace may be pushed out of the result until the last one is found. */
 	bool (*found)(void *arg, const struct search_result *some);
 	void *found_arg;
 };

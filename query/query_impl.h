@@ -15,8 +15,9 @@ struct query {
 	struct query_limits limits;
 	uint64_t deadline_ns; /* clock_mono_ns */
 	uint32_t steps;
-	void (*beat)(void *arg); /* called by query_poll_now; NULL: nobody */
+	void (*beat)(void *arg); /* NULL: nobody */
 	void *beat_arg;
+	uint64_t beat_ns; /* clock_mono_ns: not before */
 	struct re *regexes;
 	struct strbuf why;
 };
@@ -29,6 +30,9 @@ int query_fail_memory(struct query *q);
 int query_poll(struct query *q);
 /* The same at once: for longer pieces of work. */
 int query_poll_now(struct query *q);
+/* From now on fn is called by polls, in the middle of whatever polls; but not so often that it would be much of
+ * the work, and never within itself. NULL: no more. */
+void query_beat(struct query *q, void (*fn)(void *arg), void *arg);
 /* Parses into the query's arena. Metrics are refused unless asked for. */
 int query_parse(struct query *q, struct str text, struct tql *ret);
 /* The same with other words before the sentence: of the syntax, of what cannot mean anything. */

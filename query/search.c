@@ -12,7 +12,6 @@
 #include <string.h>
 
 enum { DEFAULT_LIMIT = 20, DEFAULT_SPSS = 3 };
-static const uint64_t SAY_NS = 200ull * NS_PER_MS;
 
 /* --- one trace --- */
 static int service_cmp(const void *a, const void *b)
@@ -159,8 +158,7 @@ struct search {
 	bool most_recent;
 	struct search_trace *at; /* with most_recent: a heap, the oldest on top */
 	uint32_t cnt, room, limit, spss;
-	uint64_t said_ns; /* when found was called last */
-	bool has_news;	  /* something was found since */
+	bool has_news; /* something was found since found was called */
 };
 
 static void sift_down(struct search *s, uint32_t i)
@@ -238,13 +236,11 @@ static struct search_trace *news(const struct search *s, uint32_t *ret_cnt)
 static void say_news(void *arg)
 {
 	struct search *s = arg;
-	uint64_t now = clock_mono_ns();
 	struct search_result some = {.inspected_spans = s->plan->inspected_spans,
 				     .inspected_bytes = s->plan->inspected_bytes};
 
-	if (!s->has_news || now - s->said_ns < SAY_NS)
+	if (!s->has_news)
 		return;
-	s->said_ns = now;
 	some.traces = news(s, &some.cnt);
 	if (some.cnt)
 		qsort(some.traces, some.cnt, sizeof(*some.traces), newest_first);
@@ -316,13 +312,10 @@ int query_search(struct query *q, const struct search_params *p, struct search_r
 
 	s.plan = &plan;
 	plan.tql = &t;
-	if (p->found) {
-		s.said_ns = clock_mono_ns();
-		q->beat = say_news;
-		q->beat_arg = &s;
-	}
+	if (!err && p->found && !s.most_recent)
+		query_beat(q, say_news, &s);
 	err = err ?: plan_traces(&plan, on_trace, &s);
-	q->beat = NULL;
+	query_beat(q, NULL, NULL);
 	if (err)
 		return err;
 	if (s.cnt)

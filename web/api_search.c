@@ -265,7 +265,7 @@ static bool send_some(void *arg, const struct search_result *some)
 	strbuf_init(&part.body);
 	if (st->by_tags)
 		drop_sets(&res);
-	write_protobuf(&res, (struct jobs){0, 1}, &part);
+	write_protobuf(&res, (struct jobs){.total = 1}, &part);
 	taken = st->rq->part(st->rq->part_arg, &part);
 	strbuf_fini(&part.body);
 	return taken;

@@ -268,6 +268,71 @@ static void test_most_recent(void **state)
 	}
 }
 
+static uint32_t trace_of(const struct search_trace *t)
+{
+	uint32_t n;
+
+	memcpy(&n, t->trace_id, 4);
+	return n;
+}
+
+struct told {
+	bool by_found[SPANS];
+	uint32_t cnt, calls;
+};
+
+static bool found(void *arg, const struct search_result *some)
+{
+	struct told *t = arg;
+
+	if (t->calls++ % 3 == 0)
+		return false;
+	for (uint32_t i = 0; i < some->cnt; i++) {
+		bool *at = &t->by_found[trace_of(&some->traces[i])];
+
+		assert_false(*at || some->traces[i].is_known);
+		*at = true;
+		t->cnt++;
+	}
+	return true;
+}
+
+/* What was told early is in the result, and marked there: nothing is told twice, nor too much. */
+static uint32_t told_early(const char *text, uint32_t limit)
+{
+	static struct told told;
+	struct search_params p = {.q = str_of(text),
+				  .to_ns = UINT64_MAX,
+				  .limit = limit,
+				  .found = found,
+				  .found_arg = &told};
+	struct query_limits often = {.part_ns = 1};
+	struct search_result res;
+	uint32_t known = 0;
+	struct query *q;
+
+	memset(&told, 0, sizeof(told));
+	assert_int_equal(query_begin(&q, with, &often), 0);
+	assert_int_equal(query_search(q, &p, &res), 0);
+	assert_true(res.cnt > 0 && res.cnt <= limit);
+	for (uint32_t i = 0; i < res.cnt; i++) {
+		assert_int_equal(res.traces[i].is_known, told.by_found[trace_of(&res.traces[i])]);
+		known += res.traces[i].is_known;
+	}
+	assert_int_equal(known, told.cnt);
+	query_end(q);
+	return told.cnt;
+}
+
+static void test_told_early(void **state)
+{
+	(void)state;
+	assert_true(told_early("{ }", SPANS) > 100);
+	assert_true(told_early("{ status = error }", SPANS) > 100);
+	assert_true(told_early("{ }", 1000) > 100);
+	assert_int_equal(told_early("{ } with(most_recent=true)", 1000), 0);
+}
+
 static void test_range(void **state)
 {
 	(void)state;
@@ -393,11 +458,9 @@ static void test_metrics(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_searches),
-		cmocka_unit_test(test_most_recent),
-		cmocka_unit_test(test_range),
-		cmocka_unit_test(test_values),
-		cmocka_unit_test(test_metrics),
+		cmocka_unit_test(test_searches),   cmocka_unit_test(test_most_recent),
+		cmocka_unit_test(test_told_early), cmocka_unit_test(test_range),
+		cmocka_unit_test(test_values),	   cmocka_unit_test(test_metrics),
 	};
 
 	return cmocka_run_group_tests(tests, stores_open, stores_close);
