@@ -324,21 +324,102 @@ static int answer(struct metrics *ms, const struct tql *t, const struct plan *pl
 	return 0;
 }
 
-/* Adds up what this store has. */
-static int gather(struct metrics *ms, const struct tql *t, uint32_t exemplars, struct plan *plan)
+/* With nothing added up. */
+static int begin(struct metrics *ms, const struct tql *t, uint32_t exemplars)
 {
-	uint64_t first = ms->grid.base_ns + 1;
 	struct metric *next;
-	int err;
 
 	ms->cnt = metric_cnt(t->pipe);
 	ms->at = next = arena_array(&ms->q->arena, struct metric, ms->cnt);
 	if (!next)
 		return query_fail_memory(ms->q);
-	err = metrics_find(ms, t, t->pipe, wants_exemplars(t) ? exemplars : 0, &next);
+	return metrics_find(ms, t, t->pipe, wants_exemplars(t) ? exemplars : 0, &next);
+}
+
+/* --- parts of the answer --- */
+struct news {
+	struct metrics *ms;
+	const struct tql *tql;
+	const struct plan *plan;
+	const struct metrics_params *p;
+};
+
+/* Once a sample is there, it stays. */
+static bool only_grows(const struct tql *t)
+{
+	const struct stage *st = metric_of(t->pipe);
+
+	return st && st->kind == STAGE_METRIC && st->func->id != FN_COMPARE && !st->next;
+}
+
+/* Takes what was added up so far as another node would, so that it stays as it is here. */
+static int answer_so_far(const struct news *n, struct query *q, struct str so_far)
+{
+	struct metrics ms = {.q = q, .grid = n->ms->grid};
+	struct plan plan = {.q = q};
+	struct metrics_result res;
+	int err = begin(&ms, n->tql, 0);
+
+	err = err ?: metrics_parts_add(&ms, &plan, so_far);
+	err = err ?: answer(&ms, n->tql, &plan, &res);
+	if (err || res.partial || !res.cnt)
+		return err;
+	res.jobs = 1;
+	n->p->found(n->p->found_arg, &res);
+	return 0;
+}
+
+/* The memory that is left and the time that is left are what a part may take; what does not fit is not said. */
+static void say_so_far(const struct news *n, struct str so_far)
+{
+	struct query_limits limits = n->ms->q->limits;
+	struct query *q;
+
+	if (n->ms->q->arena.used >= limits.memory)
+		return;
+	limits.memory -= n->ms->q->arena.used;
+	if (query_begin(&q, n->ms->q->store, &limits))
+		return;
+	q->deadline_ns = n->ms->q->deadline_ns;
+	answer_so_far(n, q, so_far);
+	query_end(q);
+}
+
+/* The trace at hand lies in the scratch arena. */
+static void say_news(void *arg)
+{
+	const struct news *n = arg;
+	struct query *q = n->ms->q;
+	struct arena scratch = q->scratch;
+	struct strbuf so_far;
+	int err;
+
+	strbuf_init(&so_far);
+	arena_init(&q->scratch, q->limits.memory);
+	err = metrics_parts_put(n->ms, n->plan, &so_far);
+	arena_fini(&q->scratch);
+	q->scratch = scratch;
+	if (!err)
+		say_so_far(n, (struct str){so_far.p, so_far.len});
+	strbuf_fini(&so_far);
+}
+
+/* --- all of it --- */
+/* Adds up what this store has. */
+static int gather(struct metrics *ms, const struct tql *t, const struct metrics_params *p,
+		  struct plan *plan)
+{
+	struct news news = {ms, t, plan, p};
+	uint64_t first = ms->grid.base_ns + 1;
+	int err;
+
 	plan->to_ns = ms->grid.base_ns + ms->grid.step_ns * ms->grid.cnt;
 	plan->from_ns = first <= plan->to_ns ? first : 0;
-	return err ?: feed(ms, plan);
+	if (p->found && only_grows(t))
+		query_beat(ms->q, say_news, &news);
+	err = feed(ms, plan);
+	query_beat(ms->q, NULL, NULL);
+	return err;
 }
 
 /* What another node says that cannot be used is missing. */
@@ -359,7 +440,7 @@ static int run(struct metrics *ms, const struct tql *t, const struct metrics_par
 {
 	struct plan plan = {.q = ms->q, .tql = t};
 	uint32_t used = 0;
-	int err = gather(ms, t, exemplars, &plan);
+	int err = begin(ms, t, exemplars) ?: gather(ms, t, p, &plan);
 
 	if (!err && p->parts)
 		return metrics_parts_put(ms, &plan, p->parts);

@@ -132,6 +132,8 @@ struct tag_values {
 int query_tag_values(struct query *q, const struct tag_params *p, struct tag_values *ret);
 
 /* --- metrics --- */
+struct metrics_result;
+
 struct metrics_params {
 	struct str q;		 /* TraceQL */
 	uint64_t from_ns, to_ns; /* spans count by their start */
@@ -140,6 +142,13 @@ struct metrics_params {
 	struct strbuf *parts;	 /* not NULL: the answer is not made, but what it would be made of goes here … */
 	const struct str *others; /* … and this is what other nodes said to the same question then */
 	uint32_t other_cnt;
+	/* Not NULL: called while the question goes on, now and then, with the answer to what was read so far, without
+	 * exemplars; it lives until found returns. The result has all its samples again, most of them with other
+	 * values, so whoever lets the later value win ends up with the result (of one that is partial: with some
+	 * series more). Where a sample may vanish again (topk(), comparisons, arithmetic, compare()) it is not
+	 * called. */
+	void (*found)(void *arg, const struct metrics_result *some);
+	void *found_arg;
 };
 
 struct metrics_exemplar {

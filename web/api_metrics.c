@@ -66,9 +66,27 @@ static void write(const struct request *rq, const struct question *what, const s
 	(rq->grpc ? what->protobuf : what->json)(res, &out->body);
 }
 
+/* One message of a stream. */
+struct stream {
+	const struct request *rq;
+	const struct question *what;
+};
+
+static void send_some(void *arg, const struct metrics_result *some)
+{
+	const struct stream *st = arg;
+	struct reply part = {0};
+
+	strbuf_init(&part.body);
+	write(st->rq, st->what, some, &part);
+	st->rq->part(st->rq->part_arg, &part);
+	strbuf_fini(&part.body);
+}
+
 static void run(const struct request *rq, const struct question *what, struct metrics_params *p,
 		struct reply *out)
 {
+	struct stream st = {rq, what};
 	struct peers_said said = {0};
 	struct metrics_result res;
 	struct query *q = NULL;
@@ -76,8 +94,12 @@ static void run(const struct request *rq, const struct question *what, struct me
 
 	if (reply_query_begin(rq, &q, out))
 		return;
-	if (rq->peers)
+	if (rq->peers) {
 		ask_peers(rq, what, p, query_arena(q), &said);
+	} else if (rq->part) {
+		p->found = send_some;
+		p->found_arg = &st;
+	}
 	err = what->ask(q, p, &res);
 	if (!err && rq->peers)
 		count_peers(&said, query_arena(q), &res);

@@ -133,6 +133,16 @@ def form_search_as_http(api, port):
              f"/api/search?tags={tags}&minDuration=1ms&start={start}&end={end}")
 
 
+def form_cheap_is_one_message(_, port):
+    """Parts are for those who would have to wait."""
+    now = int(time.time())
+    rng = dict(f2=(now - 1200) * 10**9, f3=now * 10**9, f4=60 * 10**9)
+    with Client(port) as c:
+        for method, body in (("Search", message(f8="{}", f5=now - 7200, f6=now + 60, f4=1000)),
+                             ("MetricsQueryRange", message(f1="{} | rate() by (name)", **rng))):
+            equal(min(len(c.query(method, body)) for _ in range(5)), 1)
+
+
 def form_search_errors(api, port):
     with Client(port) as c:
         for q in ("{", "{ duration = }", "{} | rate("):

@@ -7,7 +7,6 @@ they tell "ends" from "hangs".
 """
 
 import collections
-import contextlib
 import gzip
 import http.client
 import json
@@ -18,9 +17,6 @@ import threading
 import time
 import urllib.parse
 
-import grpc
-
-import grpc_client
 import otlp
 import replay
 import wait
@@ -282,62 +278,6 @@ def stress_too_much_is_a_sentence(api):
     equal(headers["content-type"], "text/plain; charset=utf-8")
     if time.monotonic() - began > HANGS:
         raise AssertionError(f"after {time.monotonic() - began:.0f} s only")
-
-
-# --- answers that come in parts: gRPC ---
-
-STREAM_TRACES, STREAM_SPANS = 60, 1000
-
-
-def stream_id(n):
-    return f"{0x57 << 64 | n:032x}"
-
-
-def slow_question():
-    """Some 20 ms for each trace, of which there are 60; all are found."""
-    q = "{ resource.service.name = `stream` }" + ("|{" + "-" * 450 + "1!=0}") * 10
-    return q, grpc_client.message(f8=q, f5=BASE - 600, f6=BASE + 600, f4=1000, f9=2)
-
-
-def stress_stream_1_parts(api):
-    """The messages together are the answer of HTTP, nothing comes twice, and the first one comes early."""
-    for n in range(STREAM_TRACES):
-        push(api, [span(i, stream_id(n), i > 1) for i in range(1, STREAM_SPANS + 1)], "stream")
-    wait.until("all traces", lambda: len(search(api, "{ resource.service.name = `stream` && nestedSetParent < 0 }",
-                                                limit=1000)) == STREAM_TRACES, 60)
-    q, body = slow_question()
-    status, _, whole = api.ask(target(q, limit=1000, spss=2), Accept="application/protobuf")
-    equal(status, 200)
-    began, came, traces = time.monotonic(), [], []
-    with grpc_client.Client(api.port) as c:
-        for m in c.stream(grpc_client.QUERIER + "Search", body, timeout=HANGS):
-            came.append(time.monotonic() - began)
-            traces += fields(m)[1]
-    equal(sorted(traces), sorted(fields(whole)[1]))
-    equal(len(traces), STREAM_TRACES)
-    print(f"stream: {len(came)} messages, the first after {came[0]:.2f} s, the last after {came[-1]:.2f} s")
-    if len(came) < 3 or came[0] > came[-1] / 2:
-        raise AssertionError(f"not in parts: {came}")
-
-
-def stress_stream_2_cancel(api):
-    """Who leaves after the first part ends the work."""
-    _, body = slow_question()
-    with grpc_client.Client(api.port) as c:
-        call = c.stream(grpc_client.QUERIER + "Search", body, timeout=HANGS)
-        next(call)
-        call.cancel()
-        with contextlib.suppress(grpc.RpcError):
-            list(call)
-
-    def at_rest():
-        now = cpu_seconds(api.pid)
-        time.sleep(0.3)
-        return cpu_seconds(api.pid) - now <= 0.05
-
-    before = cpu_seconds(api.pid)
-    wait.until("it stops", at_rest, 10)
-    print(f"stream left: {cpu_seconds(api.pid) - before:.2f} s of work more")
 
 
 def peak(pid):

@@ -25,6 +25,7 @@ static const char *const questions[] = {
 	"({ status = error } | rate()) / ({} | rate())",
 	"{} | compare({ status = error }, 3)",
 	"{ span.s = \"no such\" } | rate() by (span.s)",
+	"{} | count() > 0 | sum_over_time(span.n) by (span.s)",
 };
 
 static void fill(void)
@@ -157,6 +158,76 @@ static void sums(void **state)
 	}
 }
 
+/* --- parts of an answer --- */
+
+struct told {
+	const struct metrics_result *all;
+	const char *text;
+	uint32_t calls;
+};
+
+static const struct metrics_series *series_in(const struct metrics_result *r,
+					      const struct attrs *labels)
+{
+	for (uint32_t i = 0; i < r->cnt; i++)
+		if (!labels_cmp(&r->series[i].labels, labels))
+			return &r->series[i];
+	return NULL;
+}
+
+/* What is told early is told again; of counts there is never too much. */
+static void found(void *arg, const struct metrics_result *some)
+{
+	struct told *t = arg;
+
+	t->calls++;
+	assert_int_equal(some->start_ns, t->all->start_ns);
+	assert_int_equal(some->interval_cnt, t->all->interval_cnt);
+	assert_true(some->jobs_done < some->jobs);
+	for (uint32_t i = 0; i < some->cnt; i++) {
+		const struct metrics_series *s = &some->series[i],
+					    *in = series_in(t->all, &s->labels);
+
+		assert_non_null(in);
+		assert_int_equal(s->exemplar_cnt, 0);
+		for (uint32_t k = 0; k < some->interval_cnt; k++) {
+			assert_true(isnan(s->values[k]) || !isnan(in->values[k]));
+			if (strstr(t->text, "rate()") || strstr(t->text, "count_over_time()"))
+				assert_true(s->values[k] <= in->values[k]);
+		}
+	}
+}
+
+static bool may_vanish(const char *text)
+{
+	return strstr(text, "topk") || strstr(text, "bottomk") || strstr(text, ") / (") ||
+	       strstr(text, "compare");
+}
+
+/* The answer is the same whether parts of it are told or not. */
+static void told_early(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(questions); i++) {
+		struct metrics_params p = params(questions[i]);
+		struct query_limits often = {.part_ns = 1};
+		struct metrics_result all, r;
+		struct query *whole = ask(stores[WHOLE], p, true, &all), *q;
+		struct told told = {&all, questions[i], 0};
+
+		p.found = found;
+		p.found_arg = &told;
+		assert_int_equal(query_begin(&q, stores[WHOLE], &often), 0);
+		assert_int_equal(query_metrics_range(q, &p, &r), 0);
+		same(questions[i], &r, &all);
+		assert_int_equal(told.calls > 0, all.cnt > 0 && !may_vanish(questions[i]));
+		query_end(q);
+		query_end(whole);
+	}
+}
+
+/* --- others --- */
+
 /* How many of one body's answers could be used. */
 static uint32_t used(struct metrics_params p, struct str body)
 {
@@ -220,6 +291,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sums),
+		cmocka_unit_test(told_early),
 		cmocka_unit_test(other_questions),
 		cmocka_unit_test(damaged),
 	};
