@@ -251,11 +251,16 @@ static int env_check(struct store *s, struct checking *c)
 	return err;
 }
 
-static void part_check(struct store *s, const struct part_file *pf, store_say_fn *say, void *arg,
-		       struct store_check *ret)
+struct check {
+	store_say_fn *say;
+	void *arg;
+	struct store_check sum;
+};
+
+static void part_check(struct store *s, const struct part_file *pf, struct check *all)
 {
 	struct part *p = part_new(pf->start_ns, s->conf.partition_ns, pf->number);
-	struct checking c = {.p = p, .say = say, .arg = arg};
+	struct checking c = {.p = p, .say = all->say, .arg = all->arg};
 	char path[PART_NAME_MAX + 16];
 	int err;
 
@@ -263,42 +268,37 @@ static void part_check(struct store *s, const struct part_file *pf, store_say_fn
 	if (filter_open(&c.filter, s->dir_fd, path) == -EUCLEAN)
 		wrong(&c, "filter: is not as it was written");
 	err = env_check(s, &c);
-
 	if (err == -EUCLEAN && !c.wrong)
 		wrong(&c, "data.mdb is not an LMDB file");
 	else if (err && err != -EUCLEAN && err != -ENODATA)
 		wrong(&c, "cannot be read: %s", strerror(-err));
-	ret->partitions += err != -ENODATA; /* gone since */
-	ret->bad += c.wrong > 0;
-	ret->spans += c.seen.spans;
-	ret->chunks += c.seen.chunks;
+	all->sum.partitions += err != -ENODATA; /* gone since */
+	all->sum.bad += c.wrong > 0;
+	all->sum.spans += c.seen.spans;
+	all->sum.chunks += c.seen.chunks;
 	free(c.keys);
 	filter_close(&c.filter);
 	part_close(p);
 	free(p);
 }
 
+static int file_check(void *arg, struct store *s, const struct part_file *pf)
+{
+	struct check *all = arg;
+
+	if (pf->state == PART_GOOD)
+		part_check(s, pf, all);
+	all->sum.set_aside += pf->state == PART_DAMAGED;
+	return 0;
+}
+
 int store_check(const char *dir, store_say_fn *say, void *arg, struct store_check *ret,
 		struct strbuf *why)
 {
-	const struct store_conf conf = {.dir = dir, .read_only = true};
-	struct store_check sum = {0};
-	struct part_file *at = NULL;
-	struct store *s;
-	size_t cnt = 0;
-	int err = store_open_folder(&s, &conf, NULL, why);
+	struct check all = {.say = say, .arg = arg};
+	int err = part_files_each(dir, file_check, &all, why);
 
-	if (err)
-		return err;
-	err = part_files_list(s, &at, &cnt);
-	for (size_t i = 0; i < cnt && !err; i++) {
-		if (at[i].state == PART_GOOD)
-			part_check(s, &at[i], say, arg, &sum);
-		sum.set_aside += at[i].state == PART_DAMAGED;
-	}
-	free(at);
-	store_close(s);
 	if (!err)
-		*ret = sum;
+		*ret = all.sum;
 	return err;
 }

@@ -347,6 +347,8 @@ static int take_commit(struct store *s, struct take *t)
 
 	if (err)
 		return err;
+	if (!w.p->writer)
+		part_unseal(s, w.p);
 	strbuf_init(&w.chunk);
 	err = txn_write(&w, t);
 	if (err)

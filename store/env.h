@@ -96,8 +96,8 @@ struct store {
 
 /* --- store.c --- */
 
-/* A store with a folder and without partitions, for tools.h; store_close closes it. */
-/* ret_format NULL: any other than this program's is refused. */
+/* A store with a folder and without partitions, for tools.h; store_close closes it. ret_format NULL:
+ * any format other than this program's is refused. */
 int store_open_folder(struct store **ret, const struct store_conf *conf, int *ret_format,
 		      struct strbuf *why);
 
@@ -188,6 +188,8 @@ int blocks_spans(const struct part *p, MDB_txn *txn, uint64_t *ret);
 
 /* Takes parts_lock: makes the filters of partitions that nobody writes to any more. */
 void parts_seal(struct store *s);
+/* Before the first write to a partition since its writer was made. */
+void part_unseal(struct store *s, struct part *p);
 /* The filter of the partition as it is now; NULL: there is none. Needs parts_lock. */
 const struct filter *part_filter(struct store *s, struct part *p);
 

@@ -43,8 +43,8 @@
  *   are in it, so that a row in another's place does not pass either. Rows of traces need none: the
  *   chunk's own id decides. Version 1 was the same without sums (0 in the meta row).
  *
- * THE FILTER (made when nobody writes to the partition any more; of other chunks than the meta row's
- * it says nothing)
+ * THE FILTER (made when nobody writes to the partition any more, removed before the next write; of
+ * other chunks than the meta row's it says nothing)
  *   "wsfilter"  u64 chunks  u64 blocks  u64 row_sum(filter, chunks, the blocks)  blocks of 8 u32:
  *   trace key k sets bit (u32)k * salt[i] >> 27 in word i of block (k >> 32) * blocks >> 32
  *

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* seal.c - what a partition gets once its time is over and nobody writes to it any more: its filter
- * (filter.h). A late span makes the filter worthless, and after another silence a new one is made.
+ * (filter.h). A late span takes it away, and after another silence a new one is made.
  * Called by the committer's thread about once a second, for a bounded time. The invariant: nothing
  * here is needed for a right answer, so that a failure costs speed alone. */
 #include "store/env.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static const uint64_t SILENT_NS = 30ull * NS_PER_S, ROUND_NS = 100ull * NS_PER_MS;
 enum { TRACES_MIN = 256 }; /* fewer are searched as fast */
@@ -27,6 +28,17 @@ const struct filter *part_filter(struct store *s, struct part *p)
 		filter_open(&p->filter, s->dir_fd, path);
 	}
 	return p->filter.blocks && p->filter.chunks == p->committed.chunks ? &p->filter : NULL;
+}
+
+/* A count of chunks that is the same again, after a power cut or a damaged head took the last ones,
+ * would make an old filter look right. */
+void part_unseal(struct store *s, struct part *p)
+{
+	char path[PART_NAME_MAX + 16];
+
+	filter_path(path, p);
+	if (unlinkat(s->dir_fd, path, 0) < 0 && errno != ENOENT)
+		log_warn("store: cannot remove %s/%s: %m", s->conf.dir, path);
 }
 
 /* --- making --- */

@@ -53,6 +53,24 @@ int part_files_list(struct store *s, struct part_file **ret, size_t *ret_cnt)
 	return 0;
 }
 
+int part_files_each(const char *dir, part_file_fn *fn, void *arg, struct strbuf *why)
+{
+	const struct store_conf conf = {.dir = dir, .read_only = true};
+	struct part_file *at = NULL;
+	struct store *s;
+	size_t cnt = 0;
+	int err = store_open_folder(&s, &conf, NULL, why);
+
+	if (err)
+		return err;
+	err = part_files_list(s, &at, &cnt);
+	for (size_t i = 0; i < cnt && !err; i++)
+		err = fn(arg, s, &at[i]);
+	free(at);
+	store_close(s);
+	return err;
+}
+
 /* --- parts --- */
 
 static uint64_t table_bytes(MDB_txn *txn, MDB_dbi dbi)
@@ -120,10 +138,16 @@ static int part_measure(struct store *s, struct part *p, struct store_part *ret)
 	return err;
 }
 
-static int part_tell(struct store *s, const struct part_file *pf, store_part_fn *fn, void *arg,
-		     struct strbuf *why)
+struct telling {
+	store_part_fn *fn;
+	void *arg;
+	struct strbuf *why;
+};
+
+static int part_tell(void *arg, struct store *s, const struct part_file *pf)
 {
 	struct store_part sp = {.name = pf->name, .is_aside = pf->state == PART_DAMAGED};
+	struct telling *t = arg;
 	struct part *p;
 	int err = 0;
 
@@ -138,29 +162,18 @@ static int part_tell(struct store *s, const struct part_file *pf, store_part_fn 
 	}
 	if (err == -ENODATA || err == -ENOENT) /* empty, or gone since */
 		return 0;
-	if (err && why)
-		strbuf_printf(why,
+	if (err && t->why)
+		strbuf_printf(t->why,
 			      "the partition %s/%s cannot be read: %s; see `wirespan store check`",
 			      s->conf.dir, pf->name, strerror(-err));
-	return err ?: fn(arg, &sp);
+	return err ?: t->fn(t->arg, &sp);
 }
 
 int store_parts(const char *dir, store_part_fn *fn, void *arg, struct strbuf *why)
 {
-	const struct store_conf conf = {.dir = dir, .read_only = true};
-	struct part_file *at = NULL;
-	struct store *s;
-	size_t cnt = 0;
-	int err = store_open_folder(&s, &conf, NULL, why);
+	struct telling t = {fn, arg, why};
 
-	if (err)
-		return err;
-	err = part_files_list(s, &at, &cnt);
-	for (size_t i = 0; i < cnt && !err; i++)
-		err = part_tell(s, &at[i], fn, arg, why);
-	free(at);
-	store_close(s);
-	return err;
+	return part_files_each(dir, part_tell, &t, why);
 }
 
 /* --- export --- */
@@ -178,8 +191,6 @@ struct exporting {
 /* What comes out longer than a message may be goes in halves. */
 static int spans_write(struct exporting *e, const struct span *spans, size_t cnt)
 {
-	int err;
-
 	strbuf_clear(&e->out);
 	otlp_encode_pb(&e->out, spans, cnt);
 	if (e->out.len > STORE_EXPORT_MAX && cnt > 1)
@@ -188,8 +199,7 @@ static int spans_write(struct exporting *e, const struct span *spans, size_t cnt
 	e->ex->messages++;
 	e->ex->spans += cnt;
 	e->ex->bytes += e->out.len;
-	err = e->fn(e->arg, e->out.p, e->out.len);
-	return err;
+	return e->fn(e->arg, e->out.p, e->out.len);
 }
 
 static int batch_write(struct exporting *e)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tools_impl.h - what tools.c, check.c and upgrade.c share: the names of a folder's partitions.
+/* tools_impl.h - what tools.c, check.c and upgrade.c share: the names of a folder's partitions, and a
+ * walk over them.
  * Never included from outside of store/. */
 #ifndef WIRESPAN_STORE_TOOLS_IMPL_H
 #define WIRESPAN_STORE_TOOLS_IMPL_H
@@ -16,5 +17,9 @@ struct part_file {
 
 /* Those in the folder, the oldest first; free(*ret). */
 int part_files_list(struct store *s, struct part_file **ret, size_t *ret_cnt);
+
+typedef int part_file_fn(void *arg, struct store *s, const struct part_file *pf);
+/* Opens the folder read-only and calls fn for each; non-zero ends it and is returned. */
+int part_files_each(const char *dir, part_file_fn *fn, void *arg, struct strbuf *why);
 
 #endif

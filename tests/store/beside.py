@@ -65,11 +65,16 @@ def io_of(pid):
 
 def test_idle_writes_nothing():
     with Folder() as f, Collector(f.path, "--capture", "off", store=f.store) as c:
-        push(c.port)
-        time.sleep(3)  # committed, durable
-        before = io_of(c.pid)
-        time.sleep(5)
-        expect("idle:", io_of(c.pid) == before, before, io_of(c.pid))
+        stored(c)
+        before = []
+
+        def at_rest():
+            before.append(io_of(c.pid))
+            return before[-3:] == [before[-1]] * 3
+
+        wait.until("it is durable, too", at_rest, 10, 1)
+        time.sleep(5)  # what is looked at
+        expect("idle:", io_of(c.pid) == before[-1], before[-1], io_of(c.pid))
 
 
 def stored(c, when_s=None):

@@ -64,7 +64,8 @@ def says_no(c, begin, end, fill=0, when_s=None):
         expect("still refused", push(c.port)[0] == 503)
     expect("counted", metric(c.port, "store_rejected_total") >= 4)
     expect("queries go on", has(c.port, before))
-    time.sleep(1.2)  # another try has failed
+    failed = metric(c.port, "store_commit_failures_total")
+    wait.until("another try fails", lambda: metric(c.port, "store_commit_failures_total") > failed)
     warned = c.log().count("spans are refused until it works again")
     expect("one warning:", warned == 1, warned, c.log())
     end()
