@@ -3,10 +3,10 @@
  *
  * One batch takes what comes while the other one is committed; when both are full, callers wait.
  * A batch whose commit failed stays and is tried again every second; meanwhile nothing is accepted.
- * The thread also makes commits durable a second later, builds what waits for a silence (columns,
- * filters) and runs retention; with nothing to do it looks at the clock once a second and writes
- * nothing. It encodes nothing (commit.c). The
- * invariant: accepted - committed is what the two batches hold. */
+ * The thread also makes commits durable half a second later, builds what waits for a silence
+ * (columns, filters) and runs retention; with nothing to do it looks at the clock once a second and
+ * writes nothing. It encodes nothing (commit.c). The invariant: accepted - committed is what the two
+ * batches hold. */
 #include "store/env.h"
 
 #include <errno.h>
@@ -15,6 +15,9 @@
 /* A batch is committed early when it is large; callers wait only when it is very large: that is the
  * time for which a slow disk does not slow down the ring buffer. */
 enum { BATCH_LARGE = 4 << 20, BATCH_FULL = 12 << 20 };
+
+/* Durable a second after the commit is promised: half of it is for a disk that is busy. */
+static const uint64_t SYNC_NS = NS_PER_S / 2;
 
 static bool fill_is_large(const struct store *s)
 {
@@ -115,7 +118,9 @@ static void commit_worked(struct store *s)
 	s->is_working = false;
 	batch_clear(s->work);
 	if (!s->sync_ns)
-		s->sync_ns = clock_mono_ns() + NS_PER_S;
+		s->sync_ns = clock_mono_ns() + SYNC_NS;
+	if (s->keep_house_ns > s->sync_ns)
+		s->keep_house_ns = s->sync_ns;
 }
 
 static void commit_now(struct store *s)

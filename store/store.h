@@ -8,7 +8,7 @@
  *   accepted   when store_append returns: a crash of the process loses it, at most the last 200 ms
  *              (the next start counts how many: store_lost_total);
  *   committed  when store_flush returns: it survives kill -9;
- *   durable    at most about a second later (LMDB's MDB_NOMETASYNC): it survives a power cut.
+ *   durable    at most a second later (LMDB's MDB_NOMETASYNC): it survives a power cut.
  * Reads see what is committed. Old partitions are unlinked whole when they pass the age or the size
  * limit; reads that began before go on undisturbed. An idle store writes nothing, once the columns of
  * its last spans are written (half a minute later at most).

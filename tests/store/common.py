@@ -46,10 +46,13 @@ def build():
 
 
 class Folder:
-    """A temporary folder with a store in `.store`."""
+    """A temporary folder with a store in `.store`; below a folder of the caller's choice."""
+
+    def __init__(self, below=None):
+        self.below = below
 
     def __enter__(self):
-        self.path = os.path.realpath(tempfile.mkdtemp(prefix="wirespan-store-"))
+        self.path = os.path.realpath(tempfile.mkdtemp(prefix="wirespan-store-", dir=self.below))
         self.store = os.path.join(self.path, "store")
         return self
 

@@ -116,7 +116,8 @@ static int do_write(int argc, char **argv)
 			exit(4);
 		if (dprintf(1, "%" PRIu64 " %" PRIu64 "\n", n, clock_mono_ns()) < 0)
 			exit(5);
-		usleep(pause_ms * 1000);
+		/* Now and then a silence in which nothing but time makes durable. */
+		usleep((pause_ms && !gen_below(&g, 40) ? 1500 : pause_ms) * 1000);
 	}
 	store_close(s);
 	return 0;
