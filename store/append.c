@@ -158,6 +158,7 @@ static void keep_house(struct store *s)
 	pthread_mutex_unlock(&s->lock);
 	if (sync)
 		commit_sync(s);
+	parts_write_heads(s);
 	blocks_build_idle(s);
 	parts_seal(s);
 	retain_run(s);

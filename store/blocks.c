@@ -253,7 +253,7 @@ static bool wants_blocks(const struct part *p, uint64_t now)
 {
 	uint64_t tail = p->committed.spans - p->block_spans;
 
-	return p->state == PART_GOOD && p->has_columns && p->committed_ns &&
+	return p->state == PART_GOOD && p->has_columns && p->committed_ns && !p->has_lost_writes &&
 	       ((tail >= MUCH && now - p->committed_ns >= QUIET_NS) ||
 		(tail >= LITTLE && now - p->committed_ns >= SILENT_NS));
 }
@@ -261,9 +261,12 @@ static bool wants_blocks(const struct part *p, uint64_t now)
 /* Whatever comes of it, it is not tried again before the next commit. */
 static void build_rest(struct store *s, struct part *p)
 {
+	bool lost_writes;
 	MDB_txn *txn;
-	int err = store_err(mdb_txn_begin(p->env, NULL, 0, &txn));
+	int err;
 
+	part_watch_writes(s, p);
+	err = store_err(mdb_txn_begin(p->env, NULL, 0, &txn));
 	if (!err) {
 		err = blocks_build(p, txn, p->committed.spans, LITTLE);
 		if (err)
@@ -274,8 +277,11 @@ static void build_rest(struct store *s, struct part *p)
 	if (err)
 		log_warn("store: no columns for the end of partition %s: %s", p->name,
 			 strerror(-err));
+	lost_writes = err && part_lost_writes(p);
 	pthread_mutex_lock(&s->parts_lock);
 	p->committed_ns = 0;
+	if (lost_writes)
+		part_mistrust(s, p);
 	if (!err) {
 		p->block_spans = p->committed.spans;
 		p->is_unsynced = p->is_written = true;

@@ -326,15 +326,18 @@ static void take_done(struct store *s, struct take *t, struct writing *w, uint64
 static int take_failed(struct store *s, struct part *p, int err)
 {
 	bool is_map_full = err == -ENOSPC && p->bytes >= s->map_bytes / 2;
+	bool lost_writes = part_lost_writes(p);
 
 	part_writer_close(p);
-	if (err != -EUCLEAN && err != -ENOTRECOVERABLE && !is_map_full)
+	if (err != -EUCLEAN && err != -ENOTRECOVERABLE && !is_map_full && !lost_writes)
 		return err;
 	pthread_mutex_lock(&s->parts_lock);
 	if (err == -EUCLEAN)
 		part_set_aside(s, p, err);
-	p->is_stale = err == -ENOTRECOVERABLE;
-	p->is_full = is_map_full;
+	if (lost_writes)
+		part_mistrust(s, p);
+	p->is_stale = p->is_stale || err == -ENOTRECOVERABLE;
+	p->is_full = p->is_full || is_map_full;
 	pthread_mutex_unlock(&s->parts_lock);
 	return -EAGAIN;
 }
@@ -349,6 +352,7 @@ static int take_commit(struct store *s, struct take *t)
 		return err;
 	if (!w.p->writer)
 		part_unseal(s, w.p);
+	part_watch_writes(s, w.p);
 	strbuf_init(&w.chunk);
 	err = txn_write(&w, t);
 	if (err)
@@ -381,6 +385,7 @@ int commit_batch(struct store *s, struct batch *b)
 
 	if (b->cnt == 0)
 		return 0;
+	parts_renew_locks(s);
 	batch_route(s, b);
 	take_init(&t, b);
 	for (take_fill(&t, b); t.cnt > 0; take_fill(&t, b)) {
@@ -395,7 +400,7 @@ int commit_batch(struct store *s, struct batch *b)
 
 void commit_sync(struct store *s)
 {
-	int dead;
+	int err, dead;
 
 	pthread_mutex_lock(&s->parts_lock);
 	for (struct part *p = s->parts; p; p = p->next) {
@@ -404,10 +409,11 @@ void commit_sync(struct store *s)
 		p->is_unsynced = false;
 		p->refs++;
 		pthread_mutex_unlock(&s->parts_lock);
-		/* When this fails the disk is failing; the next commit says so. */
-		mdb_env_sync(p->env, 1);
+		err = mdb_env_sync(p->env, 1);
 		mdb_reader_check(p->env, &dead); /* a killed reader would keep pages from use */
 		pthread_mutex_lock(&s->parts_lock);
+		if (err)
+			part_mistrust(s, p);
 		part_unuse(p);
 	}
 	pthread_mutex_unlock(&s->parts_lock);

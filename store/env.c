@@ -334,9 +334,7 @@ int part_open(struct store *s, struct part *p, bool is_new)
 void part_close(struct part *p)
 {
 	part_writer_close(p);
-	if (p->env)
-		mdb_env_close(p->env);
-	p->env = NULL;
+	part_close_env(p);
 	p->is_stale = p->is_written = false;
 	for (size_t i = 0; i < SUMMED_BLOCKS; i++)
 		p->summed[i] = 0;

@@ -37,6 +37,8 @@ struct part {
 	/* Blocks whose sums were right since the partition was opened, by their keys: a scan of a
 	 * million spans would sum 20 MiB anew each time. A key names one block for ever. */
 	_Atomic uint64_t summed[SUMMED_BLOCKS];
+	int data_fd;			      /* of what this process writes to; else -1 */
+	bool has_lost_writes, is_head_unsure; /* see writeback.c */
 	bool is_full;	  /* takes nothing more, whatever its size */
 	bool is_stale;	  /* the environment gave up: closed and opened again when nobody uses it */
 	bool is_unsynced; /* its last commit may still be undone by a power cut */
@@ -90,6 +92,7 @@ struct store {
 	bool stop, has_thread;
 	int err; /* of the last commit; while it is set nothing is accepted */
 	uint64_t retry_ns, sync_ns, keep_house_ns;
+	uint64_t pages_kept; /* fault_pages_kept() at the last commit */
 	uint64_t accepted, committed, flush_upto, fail_cnt; /* in spans, but fail_cnt */
 	pthread_t thread;
 };
@@ -104,6 +107,8 @@ int store_open_folder(struct store **ret, const struct store_conf *conf, int *re
 /* --- fault.c --- */
 
 void fault_watch(MDB_env *env);
+/* How many pages of locks go on in memory, seen by this process alone. */
+uint64_t fault_pages_kept(void);
 
 /* --- env.c: one partition --- */
 
@@ -126,6 +131,19 @@ int part_meta_put(const struct part *p, MDB_txn *txn, const struct part_meta *m)
 int part_writer_open(struct part *p, MDB_txn *txn);
 void part_writer_close(struct part *p);
 
+/* --- writeback.c --- */
+
+/* Before it is written to. */
+void part_watch_writes(struct store *s, struct part *p);
+/* After a write that failed: was something written before that the disk did not take? */
+bool part_lost_writes(const struct part *p);
+/* Needs parts_lock: takes no more. */
+void part_mistrust(struct store *s, struct part *p);
+/* Takes parts_lock: writes the heads again of those that are mistrusted. */
+void parts_write_heads(struct store *s);
+/* part_close()'s part. */
+void part_close_env(struct part *p);
+
 /* --- parts.c: the list; callers have parts_lock except where it says otherwise --- */
 
 struct part *part_new(uint64_t start_ns, uint64_t width_ns, uint32_t number);
@@ -144,6 +162,10 @@ void part_set_aside(struct store *s, struct part *p, int err);
 void part_remove(struct store *s, struct part *p);
 /* Takes parts_lock: closes what was idle for a minute, and what keeps memory for nothing. */
 void parts_close_idle(struct store *s);
+/* Takes parts_lock, before a commit: when locks were lost (fault.c), closes what nobody uses; the
+ * rest is closed by its last user, or once it is durable. The next one to open it gets the file's
+ * locks again. */
+void parts_renew_locks(struct store *s);
 void parts_free(struct store *s);
 /* Brings the list up to date with the folder: at start, and in a read-only store before each read.
  */

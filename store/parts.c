@@ -40,6 +40,7 @@ struct part *part_new(uint64_t start_ns, uint64_t width_ns, uint32_t number)
 	p->start_ns = start_ns;
 	p->width_ns = width_ns;
 	p->number = number;
+	p->data_fd = -1;
 	part_name(p->name, start_ns, number);
 	return p;
 }
@@ -145,6 +146,23 @@ void parts_close_idle(struct store *s)
 
 		if (p->env && p->refs == 0 && !p->is_unsynced && now - p->used_ns > idle)
 			part_close(p);
+	}
+	pthread_mutex_unlock(&s->parts_lock);
+}
+
+void parts_renew_locks(struct store *s)
+{
+	uint64_t kept = fault_pages_kept();
+
+	if (kept == s->pages_kept)
+		return;
+	s->pages_kept = kept;
+	pthread_mutex_lock(&s->parts_lock);
+	for (struct part *p = s->parts; p; p = p->next) {
+		if (p->env && p->refs == 0 && !p->is_unsynced)
+			part_close(p);
+		else if (p->env)
+			p->is_stale = true;
 	}
 	pthread_mutex_unlock(&s->parts_lock);
 }

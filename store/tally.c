@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tally.c - the file of tally.h: two numbers, the machine's own u64. Written by memory stores alone,
  * so that counting costs no system call and an idle store writes nothing. Called by store.c. The
- * invariant: the file's room is taken before it is mapped, so that a full disk is no fault. */
+ * invariant: a full disk stops nothing: the file's room is taken before it is mapped, and where that
+ * does not help (btrfs) fault.c does. */
 #include "store/tally.h"
 #include "store/base.h"
 
