@@ -58,6 +58,8 @@ static const struct config_key keys[] = {
 	 "on: ask Node.js processes, through their debugger, whose their calls are.", 0, 0},
 	{"propagation.tcp_option", &config_switch, F(tcp_option), "off",
 	 "on: traces go on across nodes, by a TCP option; needs CAP_NET_ADMIN.", 0, 0},
+	{"propagation.headers", &config_switch, F(headers), "off",
+	 "on: HTTP/1 requests get a traceparent; needs CAP_NET_ADMIN.", 0, 0},
 	{"retention.max_age", &config_duration, F(max_age_ns), "7d",
 	 "Older spans are deleted; 0: no limit.", 0, 0},
 	{"retention.max_bytes", &config_size, F(max_bytes), "2GiB",

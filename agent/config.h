@@ -83,6 +83,7 @@ struct config {
 	char *peers;	       /* query.peers, or NULL */
 	bool node;	       /* context.node: have Node.js processes tell whose their calls are */
 	bool tcp_option; /* propagation.tcp_option: contexts go to and come from other nodes */
+	bool headers;	 /* propagation.headers: contexts go to other nodes */
 	char *hosts[HOSTS_MAX + 1]; /* further Host headers that are ours, NULL-terminated */
 	char *token_file, *tls_cert_file, *tls_key_file; /* NULL: none */
 	bool redact_query;			/* values of url.query → REDACTED; default on */

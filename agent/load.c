@@ -4,8 +4,9 @@
  * tried, versions are never looked at. The invariant: after a failure nothing is left attached. */
 #include "agent/load.h"
 #include "agent/cgroup_link.h"
-#include "agent/discover.h"
+#include "agent/constants.h"
 #include "agent/function_link.h"
+#include "agent/headers.h"
 #include "agent/iter.h"
 #include "agent/old_conns.h"
 
@@ -16,8 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kern/record.h"
@@ -68,6 +67,7 @@ struct loader {
 	const char *refused[PROVIDER_CNT]; /* why not, or NULL */
 	bool chosen[PROVIDER_CNT];
 	bool unix_tried, loops_tried;
+	bool headers; /* propagation.headers is on, and possible */
 	bool multi; /* the kernel attaches to functions by a link of its own */
 	bool casts; /* it lets a program look into a socket that it was given */
 	struct old_conns *old_conns; /* NULL: they need not be adopted */
@@ -150,40 +150,6 @@ static void note_providers(const struct loader *l)
 
 /* --- opening --- */
 
-static void set_bits(uint64_t bitmap[1024], const struct port_range *ranges, uint32_t cnt)
-{
-	for (uint32_t i = 0; i < cnt; i++)
-		for (uint32_t p = ranges[i].from; p <= ranges[i].to; p++)
-			bitmap[p >> 6] |= 1ull << (p & 63);
-}
-
-/* The ports on which something that is selected may listen. */
-static void set_candidates(uint64_t bitmap[1024], const struct config *c)
-{
-	static const struct port_range any = { 0, UINT16_MAX };
-
-	if (c->exe_path_cnt || c->name_cnt)
-		set_bits(bitmap, &any, 1);
-	for (uint32_t i = 0; i < c->instrument.cnt; i++) {
-		const struct port_list *ports = &c->instrument.at[i].open_ports;
-
-		set_bits(bitmap, ports->cnt ? ports->at : &any, ports->cnt ? ports->cnt : 1);
-	}
-}
-
-static void set_selection(struct wirespan_bpf *skel, const struct config *c)
-{
-	set_bits((uint64_t *)skel->rodata->track_ports, c->open_ports, c->open_port_cnt);
-	set_candidates((uint64_t *)skel->rodata->candidate_ports, c);
-	set_bits((uint64_t *)skel->rodata->ignore_ports, c->ignore_ports, c->ignore_port_cnt);
-	skel->rodata->track_listeners = discover_all_listeners(c);
-	skel->rodata->track_programs = discover_by_program(c);
-	skel->rodata->ignore_paths = c->ignore_path_cnt > 0;
-	skel->rodata->tcp_option_on = c->tcp_option;
-	skel->rodata->sample_below = c->sample_below;
-	skel->rodata->slow_ns = c->slow_ns;
-}
-
 /* Before anything is attached. */
 static int set_ignored_paths(struct wirespan_bpf *skel, const struct config *c)
 {
@@ -197,22 +163,6 @@ static int set_ignored_paths(struct wirespan_bpf *skel, const struct config *c)
 			return -errno;
 	}
 	return 0;
-}
-
-static int set_constants(struct wirespan_bpf *skel, const struct config *c)
-{
-	uint64_t seed;
-	struct stat st;
-
-	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed) || stat("/proc/self/ns/pid", &st))
-		return -errno;
-	skel->rodata->id_seed = seed;
-	skel->rodata->agent_pidns = (uint32_t)st.st_ino;
-	skel->rodata->agent_pid = (uint32_t)getpid();
-	skel->rodata->ring_wake_bytes = c->ring_kib * 1024 / 4;
-	skel->rodata->ring_tight_bytes = c->ring_kib * 1024 / 8 * 7;
-	set_selection(skel, c);
-	return bpf_map__set_max_entries(skel->maps.ring, c->ring_kib * 1024);
 }
 
 static void prepare_provider(struct loader *l, const struct provider *pr)
@@ -234,7 +184,8 @@ static int open_object(struct loader *l, const struct config *c)
 			prepare_provider(l, &PROVIDERS[i]);
 	bpf_program__set_autoload(l->skel->progs.tcp_option, c->tcp_option);
 	bpf_program__set_autoload(l->skel->progs.tcp_option_adopt, c->tcp_option && l->casts);
-	return set_constants(l->skel, c);
+	headers_prepare(l->skel, l->headers);
+	return constants_set(l->skel, c);
 }
 
 static void close_object(struct loader *l)
@@ -243,11 +194,11 @@ static void close_object(struct loader *l)
 	l->skel = NULL;
 }
 
-/* Iterators, and what hangs on a cgroup. */
+/* Iterators, and what hangs on a cgroup or on a map. */
 static bool is_attached_apart(const struct bpf_program *p)
 {
 	return !strncmp(bpf_program__section_name(p), "iter/", 5) ||
-	       bpf_program__type(p) == BPF_PROG_TYPE_SOCK_OPS ||
+	       bpf_program__type(p) == BPF_PROG_TYPE_SOCK_OPS || bpf_program__type(p) == BPF_PROG_TYPE_SK_MSG ||
 	       bpf_program__type(p) == BPF_PROG_TYPE_CGROUP_SOCKOPT;
 }
 
@@ -441,6 +392,7 @@ int loader_open(struct loader **ret, const struct config *c, struct strbuf *why)
 	}
 	find_in_btf(l, btf);
 	btf__free(btf);
+	l->headers = c->headers && headers_possible();
 	do {
 		close_object(l);
 		err = choose_providers(l, why);
@@ -448,6 +400,8 @@ int loader_open(struct loader **ret, const struct config *c, struct strbuf *why)
 	} while (err == -EAGAIN);
 	if (!err && c->tcp_option)
 		err = cgroup_link_open(&l->skel->links.tcp_option, l->skel->progs.tcp_option, why);
+	if (!err && l->headers)
+		err = headers_open(l->skel, why);
 	if (err) {
 		close_object(l);
 		free(l);

@@ -56,7 +56,7 @@ static int load_configuration(struct run *r)
 
 static int check_capabilities(struct run *r)
 {
-	return r->conf.capture ? privileges_check(r->conf.tcp_option, &r->why) : 0;
+	return r->conf.capture ? privileges_check(r->conf.tcp_option || r->conf.headers, &r->why) : 0;
 }
 
 static int store_open_here(void *arg)

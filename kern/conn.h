@@ -184,6 +184,18 @@ struct request_link {
 	__u16 pad;
 };
 
+/* A traceparent that is to go into the head of a request; see headers.h. */
+struct request_header {
+	__u64 trace[2], span; /* the client's span; 0: none */
+	__u32 pos;    /* of the request's first byte */
+	__u32 line;   /* of the first byte behind the request line */
+	__u32 pushed; /* bytes that were put in */
+	__u8 quiet;   /* as in request_link */
+	__u8 began;   /* of the chunk that is being sent: requests that begin in it … */
+	__u8 opened;  /* … and those of which it has the head's end */
+	__u8 forwarded; /* there is one, which the program passed on: that will say what this one would */
+};
+
 enum { ARRIVED_MAX = 4 }; /* requests on their way or not read yet; a power of two */
 
 struct arrived_links {
@@ -217,6 +229,7 @@ struct scratch {
 	struct ctx ctx;    /* a goroutine's */
 	struct request_link leaving;  /* with TCP options: the request that is being sent … */
 	struct arrived_links arrived; /* … and those that came */
+	struct request_header header; /* with headers: of the request that is being sent */
 	struct slot fresh; /* what a new entry of the spill map is copied from */
 	struct rec_span span;
 	struct rec_stmt stmt;

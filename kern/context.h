@@ -221,6 +221,26 @@ static __always_inline void option_publish(struct conn *c, struct scratch *s, co
 	l->written = 0;
 }
 
+/* … or with its head, if that can take it. A traceparent that the program made is left alone. */
+static __always_inline void header_publish(struct conn *c, struct scratch *s, const struct exchange *x,
+					   const struct http1 *m)
+{
+	struct request_header *h = &s->header;
+
+	if (!headers_on || !m || c->flags & CONN_UNIX)
+		return;
+	h->forwarded = !!(x->flags & EX_FORWARDED);
+	if (m->names_parent && !h->forwarded)
+		return;
+	h->opened++;
+	h->trace[0] = x->trace[0];
+	h->trace[1] = x->trace[1];
+	h->span = x->span;
+	h->pos = x->pos;
+	h->pushed = 0;
+	h->quiet = !!(x->flags & EX_QUIET);
+}
+
 static __always_inline int option_take(const struct scratch *s, struct exchange *x)
 {
 	__u32 i;
@@ -535,6 +555,7 @@ VERIFIED_ALONE int exchange_open(struct conn *c, struct scratch *s, struct excha
 		client_parent(c, s, x, m);
 		link_publish(c, x);
 		option_publish(c, s, x);
+		header_publish(c, s, x, m);
 		if (x->flags & EX_LOCAL && loads_count(s))
 			load_add(x, load_name(s, load_dest(s)));
 	}

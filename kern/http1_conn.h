@@ -11,6 +11,7 @@ enum {
 	TEXT_ROOM = TEXT_MAX - PIECE, /* so that a whole piece always fits behind it */
 	TARGET_ROOM = 256, /* a long target leaves room for Host and User-Agent, */
 	AGENT_ROOM = 384,  /* and a long User-Agent for a Host behind it */
+	REQUEST_VERSION = 11, /* what ends a request line: " HTTP/1.1\r\n" */
 };
 
 static __always_inline void http1_start(struct conn *c)
@@ -95,6 +96,7 @@ static __always_inline void http1_began(struct event *e)
 
 	if (event_is_request(e)) {
 		slot_new(e->c, e->s, e->s->base + e->s->w.at);
+		e->s->header.began++;
 		return;
 	}
 	slot = slot_head(e->c);
@@ -192,6 +194,8 @@ static __always_inline int http1_mark(struct event *e, struct http1 *m, int mark
 		http1_began(e);
 		break;
 	case H1_TEXT:
+		if (m->state == H1_VERSION)
+			e->s->header.line = e->s->base + e->s->w.to + REQUEST_VERSION;
 		http1_text_add(e, m->text, 1);
 		break;
 	case H1_HEAD_END:

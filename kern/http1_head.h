@@ -66,6 +66,7 @@ struct http1 {
 	__u8 minor;   /* HTTP/1.minor */
 	__u8 text;    /* enum rec_text of the piece being captured */
 	__u8 trace_flags; /* of traceparent */
+	__u8 names_parent; /* there is a traceparent, legal or not */
 };
 
 /* FNV-1a; folds to a constant for a literal. */
@@ -130,6 +131,7 @@ static __always_inline int http1_begin(struct http1 *m, struct window *w, __u8 c
 	m->flags &= H1_IS_RESPONSE;
 	m->left = m->body = m->length = 0;
 	m->status = 0;
+	m->names_parent = 0;
 	m->col = 0;
 	m->hash = HASH_START;
 	m->text = TEXT_METHOD;
@@ -287,8 +289,10 @@ static __always_inline int http1_status_line(struct http1 *m, struct window *w, 
 /* The value of a header that matters begins behind its colon. */
 static __always_inline int http1_value_of(struct http1 *m, struct window *w, __u8 header, __u32 len)
 {
-	if (header == H1_TRACEPARENT)
-		m->flags &= ~H1_HAS_PARENT; /* the last one counts, and its bytes go over the others' */
+	if (header == H1_TRACEPARENT) { /* the last one counts, and its bytes go over the others' */
+		m->flags &= ~H1_HAS_PARENT;
+		m->names_parent = 1;
+	}
 	m->state = H1_VALUE;
 	m->header = header;
 	m->text = header == H1_HOST ? TEXT_HOST : TEXT_AGENT;

@@ -38,6 +38,8 @@ enum {
 	TOLD_PLACES = 4096,
 	UNIX_ENDS = 2048,
 	LINKS_LEFT = 1024,
+	HEADED_SOCKETS = 65536,
+	HEADER_LINE_MAX = 2048, /* bytes of a request line that can be followed by a header */
 	LOOP_SLACK_NS = 1000000, /* loops round what is left until a timer is due up to a millisecond */
 	PLACE_STRIDE = 9973, /* odd: neighbours in time do not share a cache line */
 };
@@ -117,6 +119,23 @@ struct {
 	__type(key, int);
 	__type(value, struct arrived_links);
 } arrived SEC(".maps");
+
+/* With propagation by header: the sockets of clients, by cookie, each sent message of which the kernel shows
+ * to put_header. Freed with the socket. Full: LOST_HEADER_NO_WAY. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, HEADED_SOCKETS);
+	__type(key, __u64);
+	__type(value, __u64);
+} headed SEC(".maps");
+
+/* … and what is to be put into the request that a client sent last. Freed with the socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct request_header);
+} headers SEC(".maps");
 
 /* What a thread works for. Freed with the task. */
 struct {
@@ -306,6 +325,7 @@ const volatile __u64 track_ports[1024]; /* bitmap of ports whose listeners are t
 const volatile __u64 candidate_ports[1024]; /* … when they are candidates, or undecided */
 const volatile __u64 ignore_ports[1024]; /* bitmap of ports whose connections are not looked at */
 const volatile __u8 tcp_option_on;      /* contexts go to other nodes and come from them */
+const volatile __u8 headers_on;         /* … by a header */
 const volatile __u8 ignore_paths;       /* the map `ignored` has entries */
 const volatile __u64 sample_below;      /* a new trace is kept when its id is; ~0: every one */
 const volatile __u64 slow_ns;           /* exchanges that take so long are always kept */

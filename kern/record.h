@@ -45,7 +45,13 @@ enum protocol {
 	X(FAULT, fault, "user memory that could not be read")                                      \
 	X(IDENTITY, identity, "connections whose sequence numbers never held still")               \
 	X(CONCURRENT, concurrent, "reads of one socket by two threads at the same moment")         \
-	X(TCP_OPTION, tcp_option, "requests whose context did not fit into a segment to the other node")
+	X(TCP_OPTION, tcp_option, "requests whose context did not fit into a segment to the other node") \
+	X(HEADER_NO_WAY, header_no_way, "requests without a traceparent on connections that headers cannot be put into") \
+	X(HEADER_SPLIT, header_split, "requests whose head was sent in pieces: no traceparent was put in") \
+	X(HEADER_PIPELINED, header_pipelined, "requests that were sent together: no traceparent was put in") \
+	X(HEADER_UNFIT, header_unfit, "heads too long or of a strange form: no traceparent was put in") \
+	X(HEADER_QUEUED, header_queued, "requests sent before all earlier bytes had arrived: no traceparent was put in") \
+	X(HEADER_MEMORY, header_memory, "requests for whose traceparent the kernel had no memory")
 
 enum lost {
 #define X(id, name, help) LOST_##id,

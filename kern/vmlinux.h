@@ -147,7 +147,8 @@ struct inet_connection_sock {
 };
 
 struct tcp_sock {
-	__u32 snd_una, write_seq, rcv_nxt, copied_seq;
+	__u32 snd_una, write_seq, rcv_nxt, copied_seq, mss_cache;
+	bool is_mptcp;
 	__u64 bytes_acked, bytes_received;
 };
 
