@@ -35,7 +35,7 @@ OBJS    := $(SRCS:%.c=$(B)/%.o) $(PB_C:%.c=%.o)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: soak kind-test bench-pairs bench-query bench-store context-table all install clean setup quick test live k8s vm-test bench demo fuzz fmt unit check
+.PHONY: soak hook-cost kind-test bench-pairs bench-query bench-store context-table all install clean setup quick test live k8s vm-test bench demo fuzz fmt unit check
 
 all: $(B)/wirespan
 
@@ -135,6 +135,9 @@ bench-pairs: all
 
 context-table: all
 	@scripts/setup demo runtimes context && tests/context/run
+
+hook-cost: all
+	@scripts/setup build && tests/context/cost
 
 demo:
 	@scripts/setup build demo && $(MAKE) --no-print-directory all && scripts/demo
