@@ -10,6 +10,7 @@
 #include "store/env.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <time.h>
 
 /* A batch is committed early when it is large; callers wait only when it is very large: that is the
@@ -18,6 +19,7 @@ enum { BATCH_LARGE = 4 << 20, BATCH_FULL = 12 << 20 };
 
 /* Durable a second after the commit is promised: half of it is for a disk that is busy. */
 static const uint64_t SYNC_NS = NS_PER_S / 2;
+static const uint64_t RETURN_NS = 10ull * NS_PER_S;
 
 static bool fill_is_large(const struct store *s)
 {
@@ -145,6 +147,17 @@ static void commit_now(struct store *s)
 	pthread_cond_broadcast(&s->done);
 }
 
+/* Batches, dictionaries and LMDB's pages of a commit come and go in sizes that leave holes in malloc's
+ * heaps, one a thread: what is free in them goes back, or memory rises for hours. */
+static void memory_return(struct store *s, uint64_t now)
+{
+	if (s->committed == s->returned_at || now < s->return_ns)
+		return;
+	s->returned_at = s->committed;
+	s->return_ns = now + RETURN_NS;
+	malloc_trim(0);
+}
+
 static void keep_house(struct store *s)
 {
 	uint64_t now = clock_mono_ns();
@@ -163,6 +176,7 @@ static void keep_house(struct store *s)
 	parts_seal(s);
 	retain_run(s);
 	parts_close_idle(s);
+	memory_return(s, now);
 	pthread_mutex_lock(&s->lock);
 }
 

@@ -92,6 +92,7 @@ struct store {
 	bool stop, has_thread;
 	int err; /* of the last commit; while it is set nothing is accepted */
 	uint64_t retry_ns, sync_ns, keep_house_ns;
+	uint64_t return_ns, returned_at; /* malloc's free memory: not before, last at so many committed */
 	uint64_t pages_kept; /* fault_pages_kept() at the last commit */
 	uint64_t accepted, committed, flush_upto, fail_cnt; /* in spans, but fail_cnt */
 	pthread_t thread;
