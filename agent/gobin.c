@@ -5,7 +5,9 @@
  * goroutine is in a register, so that bit is proof enough (a 1.17 program is treated as older: it
  * gets the thread rule, which may say "none" but not "wrong"). Functions are found in the table that
  * the runtime itself uses for stack traces (.gopclntab, the same since 1.18): it is there in stripped
- * programs, too. */
+ * programs, too. A function begins with the question whether its stack suffices: a comparison and a
+ * jump. A hook on the comparison makes the kernel run it in single step, which takes a second trap; a
+ * jump it does itself, so that is where hooks go. */
 #include "agent/gobin.h"
 
 #include <stdlib.h>
@@ -136,6 +138,37 @@ static const char *func_name(const struct pcln *t, uint64_t func, size_t *ret_le
 	return (const char *)t->p + at;
 }
 
+static bool begins(const unsigned char *code, size_t len, const char *with, size_t n)
+{
+	return len >= n && !memcmp(code, with, n);
+}
+#define BEGINS(code, len, with) begins(code, len, with, sizeof(with) - 1)
+
+/* cmp 16(r14), rsp; jbe …  Of a large frame: lea -n(rsp), r12; cmp 16(r14), r12; jbe … */
+size_t gobin_hook_at(const unsigned char *code, size_t len)
+{
+	size_t at = 0;
+
+	if (BEGINS(code, len, "\x4c\x8d\x64\x24"))
+		at = 5;
+	else if (BEGINS(code, len, "\x4c\x8d\xa4\x24"))
+		at = 8;
+	if (at + 6 > len || !(at ? BEGINS(code + at, len - at, "\x4d\x3b\x66\x10")
+				 : BEGINS(code, len, "\x49\x3b\x66\x10")))
+		return 0;
+	at += 4;
+	return BEGINS(code + at, len - at, "\x76") || BEGINS(code + at, len - at, "\x0f\x86") ? at : 0;
+}
+
+static uint64_t hook_offset(const struct elf64 *e, uint64_t begin)
+{
+	unsigned char code[16];
+
+	if (!begin || e->eh.e_machine != EM_X86_64 || !elf64_read(e, code, sizeof(code), begin))
+		return begin;
+	return begin + gobin_hook_at(code, sizeof(code));
+}
+
 static void pcln_search(const struct elf64 *e, const struct pcln *t, const char *const *names,
 			unsigned cnt, uint64_t *ret)
 {
@@ -150,7 +183,7 @@ static void pcln_search(const struct elf64 *e, const struct pcln *t, const char 
 		name = func_name(t, func, &len);
 		for (unsigned k = 0; name && k < cnt; k++)
 			if (!ret[k] && strlen(names[k]) == len && !memcmp(names[k], name, len))
-				ret[k] = elf64_offset(e, t->word[PCLN_TEXT] + entry);
+				ret[k] = hook_offset(e, elf64_offset(e, t->word[PCLN_TEXT] + entry));
 	}
 }
 

@@ -4,6 +4,7 @@
 #ifndef WIRESPAN_GOBIN_H
 #define WIRESPAN_GOBIN_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum gobin {
@@ -13,8 +14,12 @@ enum gobin {
 };
 
 enum gobin gobin_of(int fd);
-/* Where in the file the functions of these names begin, cnt of both; 0 where there is none. Returns how
- * many were found. Takes some milliseconds and, for the time, memory for the program's table. */
+/* Where in the file the functions of these names can be hooked, cnt of both: where they begin or a little
+ * further, all arguments still in their registers; 0 where there is none. A hook may run twice for a call
+ * whose stack had to grow. Returns how many were found. Takes some milliseconds and, for the time, memory
+ * for the program's table. */
 unsigned gobin_functions(int fd, const char *const *names, unsigned cnt, uint64_t *ret_offsets);
+/* How far from the beginning of a function with this code that place is: see gobin.c. */
+size_t gobin_hook_at(const unsigned char *code, size_t len);
 
 #endif

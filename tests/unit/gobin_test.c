@@ -197,6 +197,39 @@ static void test_functions(void **state)
 	assert_int_equal(functions_of(&old, sizeof(old), at), 0);
 }
 
+/* As Go 1.18 to 1.24 begin functions; each other code is hooked at its first byte, and none is read past
+ * its end. */
+static void test_hook_at(void **state)
+{
+	static const struct {
+		const char *code;
+		size_t len, at;
+	} cases[] = {
+		{"\x49\x3b\x66\x10\x76\x57\x48\x83\xec\x08", 10, 4},
+		{"\x49\x3b\x66\x10\x0f\x86\x86\x03\x00\x00", 10, 4},
+		{"\x4c\x8d\x64\x24\xe8\x4d\x3b\x66\x10\x0f\x86\xff\x00\x00\x00", 15, 9},
+		{"\x4c\x8d\xa4\x24\xd0\xfd\xff\xff\x4d\x3b\x66\x10\x0f\x86\xc3\x0e", 16, 12},
+		{"\x4c\x8d\xa4\x24\xd0\xfd\xff\xff\x49\x3b\x66\x10\x0f\x86\xc3\x0e", 16, 0},
+		{"\x49\x3b\x66\x10\x77\x57\x48\x83\xec\x08", 10, 0},
+		{"\x48\x83\xec\x08\x49\x3b\x66\x10\x76\x57", 10, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(gobin_hook_at((const unsigned char *)cases[i].code, cases[i].len),
+				 cases[i].at);
+		for (size_t len = 0; len < cases[i].len; len++) {
+			unsigned char *cut = malloc(len + !len);
+			size_t at;
+
+			memcpy(cut, cases[i].code, len);
+			at = gobin_hook_at(cut, len);
+			assert_true(at == 0 || at == cases[i].at);
+			free(cut);
+		}
+	}
+}
+
 static void test_functions_hostile(void **state)
 {
 	static const unsigned char bytes[] = {0x00, 0x7f, 0xff};
@@ -220,6 +253,7 @@ static void test_functions_hostile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_hook_at),
 		cmocka_unit_test(test_functions),	cmocka_unit_test(test_functions_hostile),
 		cmocka_unit_test(test_sections),	cmocka_unit_test(test_stripped),
 		cmocka_unit_test(test_not_go),		cmocka_unit_test(test_truncations),
