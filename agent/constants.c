@@ -56,6 +56,7 @@ int constants_set(struct wirespan_bpf *skel, const struct config *c)
 	skel->rodata->agent_pid = (uint32_t)getpid();
 	skel->rodata->ring_wake_bytes = c->ring_kib * 1024 / 4;
 	skel->rodata->ring_tight_bytes = c->ring_kib * 1024 / 8 * 7;
+	skel->rodata->ring_lasting_bytes = c->ring_kib * 1024 / 16 * 15;
 	set_selection(skel, c);
 	return bpf_map__set_max_entries(skel->maps.ring, c->ring_kib * 1024);
 }

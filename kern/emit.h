@@ -217,6 +217,15 @@ static __always_inline void span_emit(struct conn *c, struct scratch *s, const s
 		lost(LOST_RING_SPAN);
 }
 
+/* Sent once, and needed for as long as the connection lives: the database's name, and the text of a named
+ * statement. These may take half of what is kept for errors and slow exchanges; other texts come again. */
+static __always_inline int stmt_has_room(__u64 stmt)
+{
+	if (stmt != STMT_DATABASE && !(stmt & NAME_HASHED))
+		return !ring_is_tight();
+	return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < ring_lasting_bytes;
+}
+
 /* A piece of SQL text, or the database's name: w->from..w->to. 0, or -1 when the agent did not get it. */
 static __noinline int stmt_emit(struct event *e, __u64 stmt, __u32 off, __u32 total)
 {
@@ -236,7 +245,7 @@ static __noinline int stmt_emit(struct event *e, __u64 stmt, __u32 off, __u32 to
 	r->total = total;
 	len = __builtin_offsetof(struct rec_stmt, text) + n;
 	head_fill(&r->head, REC_STMT, len, e->s->key);
-	if (ring_is_tight() || bpf_ringbuf_output(&ring, r, len, BPF_RB_NO_WAKEUP)) {
+	if (!stmt_has_room(stmt) || bpf_ringbuf_output(&ring, r, len, BPF_RB_NO_WAKEUP)) {
 		lost(LOST_RING_STMT);
 		return -1;
 	}

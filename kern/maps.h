@@ -330,7 +330,8 @@ const volatile __u8 ignore_paths;       /* the map `ignored` has entries */
 const volatile __u64 sample_below;      /* a new trace is kept when its id is; ~0: every one */
 const volatile __u64 slow_ns;           /* exchanges that take so long are always kept */
 const volatile __u32 ring_wake_bytes;   /* wake the agent when so much waits */
-const volatile __u32 ring_tight_bytes;  /* from here on the rest is for errors and slow exchanges */
+const volatile __u32 ring_tight_bytes;  /* from here on the rest is for errors, slow exchanges … */
+const volatile __u32 ring_lasting_bytes; /* … and, up to here, texts that are sent once */
 
 static __always_inline int port_is_in(const volatile __u64 *bitmap, __u16 port)
 {

@@ -6,6 +6,7 @@ what the pipeline program counted, what psql printed, and PostgreSQL's own count
 """
 
 import collections
+import ctypes
 import os
 import re
 import shutil
@@ -277,6 +278,67 @@ def test_ring_overflow_of_texts(stack, db, folder):
         assert sum("db.query.text" not in a for a in found) <= lost["ring_stmt"]
         assert [a.get("wirespan.statement", a.get("db.query.text")) for a in found
                 if a.get("error.type") == "22012"] == ["unknown"]
+
+
+class Prepared:
+    """A connection of libpq's that prepares statements by name, once."""
+
+    pq = ctypes.CDLL("libpq.so.5")
+    pq.PQconnectdb.restype = pq.PQprepare.restype = pq.PQexecPrepared.restype = ctypes.c_void_p
+    OK, ROWS = 1, 2
+
+    def __init__(self, db, texts):
+        self.texts = texts
+        self.conn = ctypes.c_void_p(self.pq.PQconnectdb(
+            f"host=127.0.0.1 port={db.stack.env['PG_PORT']} user=postgres dbname={db.name}".encode()))
+        for i, text in enumerate(texts):
+            self.done(self.pq.PQprepare(self.conn, b"s%d" % i, text.encode(), 0, None), self.OK)
+
+    def done(self, result, status):
+        result = ctypes.c_void_p(result)
+        assert self.pq.PQresultStatus(result) == status
+        self.pq.PQclear(result)
+
+    def execute(self):
+        for i in range(len(self.texts)):
+            self.done(self.pq.PQexecPrepared(self.conn, b"s%d" % i, 0, None, None, None, 0), self.ROWS)
+
+    def close(self):
+        self.pq.PQfinish(self.conn)
+
+
+def test_prepared_while_the_ring_is_full(stack, db, folder):
+    """Nobody says again what a prepared statement is, nor which database a connection uses: both are
+    known when the ring has room for spans again. What there was no room for is counted."""
+    flood, connections, statements = 2000, 16, 4
+    with Collector(folder, "--open-ports", stack.env["PG_PORT"], "--ring-kib", "256") as c:
+        db.tempo = c.tempo()
+        losses = Losses(db.tempo)
+        with Stopped(c.pid):
+            subprocess.run(pgbench(db, "-f", "/dev/stdin", "-t", str(flood)), check=True, text=True,
+                           capture_output=True, timeout=60,
+                           input="\\set n random(1, 1000000000)\nSELECT :n AS flood;\n")
+            pool = [Prepared(db, [f"SELECT {i} AS named_{k}_{i}" for i in range(statements)])
+                    for k in range(connections)]
+            for p in pool:
+                p.execute()
+        after = iter(range(1, 1000))
+        wait.until("the ring is empty again", lambda: (
+            db.sql(f"SELECT 1 AS after_{next(after)}"), spans(db, cnt=0, wanted=is_text("after_")))[1], 15)
+        before = len(spans(db))
+        for p in pool:
+            p.execute()
+        found = spans(db, cnt=before + connections * statements)
+        for p in pool:
+            p.close()
+        lost = losses.since()
+        assert len(found) + lost["ring_span"] == (
+            flood + 2 * connections * statements + next(after) - 1)
+        named = collections.Counter(a.get("db.query.text") for a in found if not (
+            is_text("flood")(a) or is_text("after_")(a)))
+        assert named == {f"SELECT ? AS named_{k}_{i}": 1 for k in range(connections)
+                         for i in range(statements)}
+        assert set(lost) == {"ring_span", "ring_stmt"}
 
 
 def is_text(word):

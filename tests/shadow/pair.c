@@ -59,6 +59,7 @@ static void defaults_set(void)
 	PAIR_SET(slow_ns, 1000000000ull);
 	PAIR_SET(ring_wake_bytes, 1u << 19);
 	PAIR_SET(ring_tight_bytes, 1u << 20);
+	PAIR_SET(ring_lasting_bytes, 3u << 19);
 	PAIR_SET(ignore_paths, 0);
 }
 

@@ -57,6 +57,7 @@ extern __u64 lost_cnt[LOST_COUNT], undecoded_cnt[UNDECODED_COUNT], conn_cnt[PROT
 extern const volatile __u8 ignore_paths;
 extern const volatile __u64 sample_below, slow_ns;
 extern __u64 dropped_cnt;
+extern __u32 ring_tight;
 #define PAIR_SET(name, value) pair_set(&(name), &(__typeof__((name) + 0)){value}, sizeof(name))
 void pair_set(const volatile void *at, const void *value, size_t len);
 void pair_ignore(const char *path);

@@ -21,6 +21,7 @@ struct entry {
 };
 
 struct task_struct *shadow_task;
+__u64 shadow_ring_waiting;
 
 static struct entry *chains[CHAINS];
 static struct shadow_record *records, **records_end = &records;
@@ -46,6 +47,7 @@ void shadow_reset(void)
 	records_end = &records;
 	now = 1000;
 	seed = 1;
+	shadow_ring_waiting = 0;
 }
 
 /* --- maps --- */

@@ -24,6 +24,9 @@ struct shadow_record {
 /* Who runs. */
 extern struct task_struct *shadow_task;
 
+/* How much waits in the ring, as the kernel half is told: it is never full. */
+extern __u64 shadow_ring_waiting;
+
 /* Everything as at boot. */
 void shadow_reset(void);
 

@@ -337,6 +337,53 @@ static void queries_overflow(void **state)
 	}
 }
 
+/* --- the ring is full --- */
+
+static void prepare(struct fixture *f)
+{
+	move(f, CLIENT, "P\0\0\0\x11s\0select 1\0\0\0" SYNC, 23);
+	move(f, SERVER, "1\0\0\0\4" Z, 11);
+}
+
+static const char *execute(struct fixture *f)
+{
+	move(f, CLIENT, "B\0\0\0\x0d\0s\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0" SYNC, 29);
+	move(f, SERVER, "2\0\0\0\4C\0\0\0\x0dSELECT 1\0" Z, 25);
+	read_spans(f);
+	assert_int_equal(f->spans.cnt, 1);
+	return f->spans.at[0].text;
+}
+
+/* Up to a bound, a statement's text goes where only errors do: it is said once. */
+static void named_texts_last(void **state)
+{
+	struct fixture *f = *state;
+
+	ring_tight = 1;
+	shadow_ring_waiting = 5 << 18;
+	move(f, CLIENT, "Q\0\0\0\x0dselect 2\0", 14);
+	move(f, SERVER, "C\0\0\0\x0dSELECT 1\0" Z, 20);
+	assert_int_equal(lost_cnt[LOST_RING_STMT], 1);
+	assert_int_equal(lost_cnt[LOST_RING_SPAN], 1);
+	prepare(f);
+	assert_int_equal(lost_all(), 2);
+	shadow_ring_waiting = 0;
+	assert_non_null(strstr(execute(f), "stmt=\"select 1\""));
+}
+
+static void named_texts_leave_room(void **state)
+{
+	struct fixture *f = *state;
+
+	ring_tight = 1;
+	shadow_ring_waiting = 7 << 18;
+	prepare(f);
+	assert_int_equal(lost_cnt[LOST_RING_STMT], 1);
+	shadow_ring_waiting = 0;
+	assert_non_null(strstr(execute(f), "stmt=unknown"));
+	assert_int_equal(lost_all(), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -355,6 +402,8 @@ int main(void)
 		TEST(batch_overflows_and_fails),
 		TEST(syncs_overflow),
 		TEST(queries_overflow),
+		TEST(named_texts_last),
+		TEST(named_texts_leave_room),
 	};
 
 	return cmocka_run_group_tests_name("feed", tests, NULL, NULL);

@@ -34,7 +34,7 @@
 #define bpf_probe_read_kernel shadow_read
 #define bpf_probe_read_user_str(to, len, from) ((long)strnlen(strncpy((to), (from), (len)), (len)) + 1)
 #define bpf_ringbuf_output(m, data, len, how) shadow_output((data), (len))
-#define bpf_ringbuf_query(m, what) 0
+#define bpf_ringbuf_query(m, what) shadow_ring_waiting
 #define bpf_ktime_get_boot_ns shadow_now
 #define bpf_get_prandom_u32 shadow_random
 
