@@ -28,6 +28,8 @@ enum {
 	TEXT_RESEND = 64, /* … but once in so many times, in case the agent has let go of it */
 	SCRATCH_SLOTS = 4,
 	DIR_TRIES = 4096, /* to enter a direction */
+	TURNED = 6,       /* dir_state.turned: the answer is there; less: so many bytes of a ReadyForQuery … */
+	TOLD = 7,         /* … and a batch that came before it is counted */
 };
 
 /* What a thread or goroutine is working for. */
@@ -137,9 +139,13 @@ struct dir_state {
 	__u32 msg_pos; /* and where */
 	__u32 pos;     /* sequence number of the next byte */
 	__u32 busy;    /* a run is in here */
+	__u32 missed;  /* bytes of a Unix-domain socket that no run saw, behind pos */
 	__u8 pos_known;
 	__u8 held_len;
-	__u8 held[HELD_MAX + 3];
+	__u8 held[HELD_MAX];
+	__u8 deep;   /* responses: one ended when the next request had been sent already */
+	__u8 turned; /* responses: see again.h */
+	__u8 pad;
 };
 
 enum conn_flags {
@@ -161,7 +167,7 @@ struct conn {
 	__u32 place; /* this connection's in `contexts`, + 1; 0: none yet */
 	__u16 sniffs;
 	__u8 proto, role, flags; /* enum protocol, rec_role, conn_flags */
-	__u8 pad;
+	__u8 again; /* it has lost its place: what proto was; see again.h */
 	__u16 proc_check;  /* … of key and proc, which two processes may write at once */
 	__u32 heads;    /* requests without a slot, by serial: is it HEAD? Then its answer has no body */
 	__u32 proc_gen; /* … procs_gen when it was looked up */
@@ -254,6 +260,12 @@ struct dir_wait {
 static __always_inline int event_is_request(const struct event *e)
 {
 	return (e->c->role == ROLE_CLIENT) == (e->dir == TX);
+}
+
+/* The direction that carries responses. */
+static __always_inline struct dir_state *conn_responses(struct conn *c)
+{
+	return c->role == ROLE_CLIENT ? &c->dir[RX] : &c->dir[TX];
 }
 
 static __always_inline int conn_is_idle(const struct conn *c)

@@ -18,14 +18,16 @@ static __always_inline __u64 conn_skippable(const struct event *e)
 	return e->c->proto == PROTO_HTTP1 ? http1_skippable(&d->http) : pgsql_skippable(&d->pg);
 }
 
-/* Back to knowing nothing: the next request that is seen whole begins anew. */
+/* Back to knowing nothing: the next request that is seen whole, and surely not answered yet, begins anew. */
 static __noinline int conn_restart(struct event *e, enum lost why)
 {
 	lost(why);
+	again_begin(e, why);
 	queue_drop(e);
 	link_leave(e->c); /* its role may be another one next time */
 	e->c->proto = PROTO_UNKNOWN;
-	e->c->role = 0;
+	if (!e->c->again)
+		e->c->role = 0;
 	e->c->dir[RX].held_len = e->c->dir[TX].held_len = 0;
 	return 0;
 }
@@ -50,6 +52,7 @@ static __noinline int conn_unseen(struct event *e, __u64 k)
 		return 0;
 	if (e->c->proto == PROTO_UNKNOWN) {
 		d->held_len = 0;
+		again_unseen(e);
 		sniff_failed(e);
 		return 0;
 	}

@@ -95,6 +95,7 @@ static __always_inline void http1_began(struct event *e)
 	struct slot *slot;
 
 	if (event_is_request(e)) {
+		conn_responses(e->c)->turned = 0;
 		slot_new(e->c, e->s, e->s->base + e->s->w.at);
 		e->s->header.began++;
 		return;
@@ -102,8 +103,10 @@ static __always_inline void http1_began(struct event *e)
 	slot = slot_head(e->c);
 	if (slot && !slot->x.first_ns)
 		slot->x.first_ns = e->s->now;
-	if (conn_is_idle(e->c))
-		lost(LOST_QUEUE_EMPTY);
+	if (!conn_is_idle(e->c))
+		return;
+	lost(LOST_QUEUE_EMPTY);
+	e->d->turned = TURNED;
 }
 
 static __always_inline void http1_request_done(struct event *e, struct http1 *m)
@@ -173,6 +176,13 @@ static __always_inline void http1_tunnel(struct conn *c)
 	c->flags |= CONN_SILENT;
 }
 
+static __always_inline void http1_answered(struct event *e)
+{
+	exchange_finish(e->c, e->s, 0);
+	if (!conn_is_idle(e->c))
+		e->d->deep = 1;
+}
+
 static __always_inline void http1_response_head(struct event *e, struct http1 *m)
 {
 	struct slot *slot = slot_head(e->c);
@@ -184,7 +194,7 @@ static __always_inline void http1_response_head(struct event *e, struct http1 *m
 	if (m->state == H1_TUNNEL)
 		http1_tunnel(e->c);
 	if (mark == H1_MSG_END)
-		exchange_finish(e->c, e->s, 0);
+		http1_answered(e);
 }
 
 static __always_inline int http1_mark(struct event *e, struct http1 *m, int mark)
@@ -208,7 +218,7 @@ static __always_inline int http1_mark(struct event *e, struct http1 *m, int mark
 		if (event_is_request(e))
 			http1_request_done(e, m);
 		else
-			exchange_finish(e->c, e->s, 0);
+			http1_answered(e);
 		break;
 	case H1_BAD:
 		return -1;

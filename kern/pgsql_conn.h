@@ -113,6 +113,8 @@ static __always_inline void pgsql_ready(struct event *e)
 	q->synced = 0;
 	bpf_loop(OPS_MAX, sync_one, e, 0);
 	q->unit_dead = q->skips = 0;
+	if (q->ops_head != q->ops_tail || q->over)
+		e->d->deep = 1;
 	if (q->synced || !q->over)
 		return;
 	queue_drop(e);

@@ -36,6 +36,7 @@ enum protocol {
 	X(BAD_BYTES, bad_bytes, "a decoded connection sent bytes its protocol does not allow")     \
 	X(QUEUE_FULL, queue_full, "requests pipelined deeper than the queue of a connection")      \
 	X(QUEUE_EMPTY, queue_empty, "responses without a request")                                 \
+	X(UNPAIRED, unpaired, "requests behind a gap that the next response may not answer")        \
 	X(SPILL_FULL, spill_full, "pipelined requests for which the spill map had no room")        \
 	X(LINK_FULL, link_full, "same-node links for which the link map had no room")              \
 	X(EXECUTOR_FULL, executor_full, "goroutines for which no place was free")       \
@@ -65,6 +66,7 @@ enum lost {
 	X(TLS, tls, "TLS")                                                                         \
 	X(HTTP2, http2, "HTTP/2")                                                                  \
 	X(UNKNOWN, unknown, "no protocol that Wirespan knows")                                     \
+	X(UNPAIRED, unpaired, "requests are sent ahead of answers, and some were not seen")        \
 	X(MPTCP, mptcp, "Multipath TCP")
 
 enum undecoded {

@@ -6,8 +6,8 @@
 #ifndef WIRESPAN_SNIFF_H
 #define WIRESPAN_SNIFF_H
 
+#include "kern/again.h"
 #include "kern/http1_conn.h"
-#include "kern/pgsql_conn.h"
 
 enum sniffed {
 	SNIFF_NO,   /* nothing that a client would begin with */
@@ -92,14 +92,33 @@ static __always_inline void conn_hold(struct event *e)
 	e->s->w.at = n;
 }
 
+/* The answers begin behind what has gone the other way so far: then it shows if the first is missed. */
+static __always_inline void answers_expect(struct event *e)
+{
+	struct sock *sk = e->sk;
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct dir_state *d = conn_responses(e->c);
+
+	if (d->pos_known)
+		return;
+	d->pos_known = 1;
+	if (e->c->flags & CONN_UNIX)
+		return;
+	d->pos = e->dir == TX ? received_upto(BPF_CORE_READ(sk, __sk_common.skc_flags), tp) :
+				BPF_CORE_READ(tp, write_seq);
+}
+
 static __always_inline void conn_start(struct event *e, __u8 proto, int what)
 {
 	struct conn *c = e->c;
 
 	e->d->held_len = 0;
 	c->sniffs = 0;
+	c->again = 0;
 	c->proto = proto;
 	c->role = e->dir == TX ? ROLE_CLIENT : ROLE_SERVER;
+	conn_responses(c)->turned = conn_responses(c)->deep = 0;
+	answers_expect(e);
 	if (proto == PROTO_HTTP1)
 		http1_start(c);
 	else
@@ -123,12 +142,26 @@ static __noinline int sniff_failed(struct event *e)
 	return 0;
 }
 
+/* What a window begins with, if it may begin anything. */
+static __always_inline int conn_sniffed(struct event *e)
+{
+	int what = sniff_bytes(e->s->w.b, e->s->w.n);
+
+	return what == SNIFF_MORE || again_allows(e, what != SNIFF_NO) ? what : SNIFF_NO;
+}
+
 /* Looks at a window of a connection that is not understood (yet). */
 static __always_inline void conn_sniff(struct event *e)
 {
 	struct window *w = &e->s->w;
-	int what = sniff_bytes(w->b, w->n);
+	int what;
 
+	if (e->c->again && !event_is_request(e)) {
+		again_answer(e);
+		sniff_failed(e);
+		return;
+	}
+	what = conn_sniffed(e);
 	switch (what) {
 	case SNIFF_MORE:
 		conn_hold(e);

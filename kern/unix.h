@@ -29,6 +29,18 @@ static __always_inline void unix_identify(struct conn *c, struct sock *sk)
 		c->isn = mix64(bpf_get_socket_cookie(sk)) + mix64(bpf_get_socket_cookie(peer));
 }
 
+/* Without sequence numbers it must be noted what no run saw; at a TCP socket nobody asks. */
+static __always_inline void unix_missed(struct dir_state *d, __u32 n)
+{
+	__sync_fetch_and_add(&d->missed, n);
+}
+
+/* Where the bytes begin that the program has just sent or received. */
+static __always_inline __u32 unix_pos(struct dir_state *d)
+{
+	return d->pos + __sync_lock_test_and_set(&d->missed, 0);
+}
+
 /* Is this the beginning of something that we could trace? Then the agent shall attach the other hook. */
 static __always_inline void unix_notice(__u32 len, int preemptible)
 {

@@ -121,13 +121,17 @@ static __always_inline void conn_sent(struct sock *sk, int n, struct caller *by,
 	struct conn *c = conn_get(sk, by->c);
 	struct event e = { .sk = sk, .c = c, .dir = TX };
 
-	if (!c || c->flags & CONN_SILENT || event_begin(&e, by->p, by->key, preemptible))
+	if (!c || c->flags & CONN_SILENT)
 		return;
+	if (event_begin(&e, by->p, by->key, preemptible)) {
+		unix_missed(&c->dir[TX], n);
+		return;
+	}
 	conn_remember(c, by);
 	unix_identify(c, sk);
 	e.s->len = n;
 	chunk_done(e.s, n);
-	feed(&e, e.d->pos);
+	feed(&e, unix_pos(e.d));
 	event_end(&e);
 }
 
@@ -198,7 +202,7 @@ static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int 
 		chunk_clear(e->s); /* thrown away, not copied */
 	else
 		chunk_done(e->s, n);
-	feed(e, tp ? received_upto(e->sk->__sk_common.skc_flags, tp) - n : e->d->pos);
+	feed(e, tp ? received_upto(e->sk->__sk_common.skc_flags, tp) - n : unix_pos(e->d));
 	if (c->role == ROLE_SERVER)
 		conn_follow(e);
 }
@@ -214,6 +218,7 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 		return;
 	if (!dir_enter(&c->dir[RX]) && !dir_wait(&c->dir[RX])) {
 		lost(LOST_CONCURRENT);
+		unix_missed(&c->dir[RX], n);
 		return;
 	}
 	if (!event_begin(&e, by->p, by->key, preemptible)) {
@@ -221,6 +226,8 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 		options_arrive(&e);
 		conn_read(&e, tp, n, flags);
 		event_end(&e);
+	} else {
+		unix_missed(&c->dir[RX], n);
 	}
 	dir_leave(&c->dir[RX]);
 }

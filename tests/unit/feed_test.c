@@ -223,6 +223,53 @@ static void faults(void **state)
 	one_exchange(f);
 }
 
+/* Without sequence numbers, too: what a read brought that no run could look at may have been an answer. */
+static void missed_on_unix(void **state)
+{
+	struct fixture *f = *state;
+	struct conn *c;
+
+	pair_close(&f->pair, CLIENT);
+	pair_open_unix(&f->pair, &f->client, NULL);
+	text(f, CLIENT, REQUEST);
+	c = pair_conn(&f->pair, CLIENT);
+	c->dir[RX].busy = 1;
+	text(f, SERVER, "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n");
+	c->dir[RX].busy = 0;
+	text(f, CLIENT, REQUEST);
+	text(f, SERVER, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+	assert_int_equal(lost_cnt[LOST_CONCURRENT], 1);
+	assert_int_equal(lost_cnt[LOST_GAP], 1);
+	assert_int_equal(lost_all(), 2);
+	read_spans(f);
+	assert_int_equal(f->spans.cnt, 0);
+	one_exchange(f);
+}
+
+/* A long answer of PostgreSQL: its end says whether the server is ready. */
+static void long_answer_behind_gap(void **state)
+{
+	static const size_t row = 20000;
+	struct fixture *f = *state;
+	char *p = calloc(1, row + 64);
+
+	move(f, CLIENT, "Q\0\0\0\x0dselect 1\0", 14);
+	pair_move(&f->pair, SERVER, "T\0\0\0\6\0\0", 7, HOW_OPAQUE, FORM_FLAT);
+	memset(p, 'y', row);
+	memcpy(p + row, "C\0\0\0\x0dSELECT 9\0" Z, 20);
+	move(f, SERVER, p, row + 14);
+	move(f, CLIENT, "Q\0\0\0\x0dselect 2\0", 14);
+	assert_int_equal(lost_cnt[LOST_UNPAIRED], 1);
+	move(f, SERVER, p, row + 20);
+	free(p);
+	move(f, CLIENT, "Q\0\0\0\x0dselect 3\0", 14);
+	move(f, SERVER, "C\0\0\0\x0dSELECT 1\0" Z, 20);
+	read_spans(f);
+	assert_int_equal(f->spans.cnt, 1);
+	assert_int_equal(f->spans.at[0].rec.rows, 0);
+	assert_int_equal(lost_all(), 2);
+}
+
 /* A program without end that reads ahead of its answers: heads only, for ever. */
 static void half_heads(void **state)
 {
@@ -397,6 +444,8 @@ int main(void)
 		TEST(discarded),
 		TEST(read_of_nothing),
 		TEST(faults),
+		TEST(missed_on_unix),
+		TEST(long_answer_behind_gap),
 		TEST(half_heads),
 		TEST(batch_overflows),
 		TEST(batch_overflows_and_fails),
