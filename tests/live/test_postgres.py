@@ -273,6 +273,7 @@ def test_ring_overflow_of_texts(stack, db, folder):
         finally:
             p.communicate()
         lost = losses.since()
+        lost.pop("ring_proc", None)  # other processes begin and end meanwhile
         assert set(lost) == {"ring_stmt", "ring_span"} and min(lost.values()) > 0
         found = spans(db)
         assert sum("db.query.text" not in a for a in found) <= lost["ring_stmt"]
@@ -338,6 +339,7 @@ def test_prepared_while_the_ring_is_full(stack, db, folder):
             is_text("flood")(a) or is_text("after_")(a)))
         assert named == {f"SELECT ? AS named_{k}_{i}": 1 for k in range(connections)
                          for i in range(statements)}
+        lost.pop("ring_proc", None)
         assert set(lost) == {"ring_span", "ring_stmt"}
 
 
