@@ -234,6 +234,9 @@ void store_on_fault(bool marks, char *const *argv)
 	marks_are_on = marks;
 	restart_argv = argv;
 	page_size = (size_t)sysconf(_SC_PAGESIZE);
+	/* A fault in the handler ends the program. */
+	sigaddset(&sa.sa_mask, SIGBUS);
+	sigaddset(&sa.sa_mask, SIGSEGV);
 	sigaction(SIGBUS, &sa, NULL);
 	sigaction(SIGSEGV, &sa, NULL);
 }
