@@ -232,9 +232,11 @@ def rank(series, order, k, top):
 
 
 def arithmetic(op, l, r):
+    """None: no point. What is no number (infinity less infinity, or times 0) is none either."""
     if op == "/" and r == 0:
         return None
-    return {"+": lambda: l + r, "-": lambda: l - r, "*": lambda: l * r, "/": lambda: l / r}[op]()
+    value = {"+": lambda: l + r, "-": lambda: l - r, "*": lambda: l * r, "/": lambda: l / r}[op]()
+    return None if math.isnan(value) else value
 
 
 def plain(series):
