@@ -137,7 +137,7 @@ context-table: all
 	@scripts/setup demo runtimes context && tests/context/run
 
 hook-cost: all
-	@scripts/setup build && tests/context/cost
+	@scripts/setup build demo test && tests/context/cost
 
 demo:
 	@scripts/setup build demo && $(MAKE) --no-print-directory all && scripts/demo

@@ -52,7 +52,11 @@ int cgroup_link_open(struct bpf_link **ret, struct bpf_program *p, struct strbuf
 	if (fd >= 0)
 		close(fd);
 	if (err)
-		strbuf_printf(why, "propagation: the connections of other processes cannot be seen (%s); it takes a "
-				   "mounted cgroup2 file system, or leave it off", strerror(-err));
+		strbuf_printf(why,
+			      "propagation: the connections of other processes cannot be seen "
+			      "(%s); it takes a "
+			      "mounted cgroup2 file system, or leave propagation.tcp_option and "
+			      "propagation.headers off",
+			      strerror(-err));
 	return err;
 }

@@ -4,8 +4,8 @@
  * One batch takes what comes while the other one is committed; when both are full, callers wait.
  * A batch whose commit failed stays and is tried again every second; meanwhile nothing is accepted.
  * The thread also makes commits durable half a second later, builds what waits for a silence
- * (columns, filters) and runs retention; with nothing to do it looks at the clock once a second and
- * writes nothing. It encodes nothing (commit.c). The invariant: accepted - committed is what the two
+ * (columns, filters), runs retention and gives memory back; with nothing to do it looks at the clock
+ * once a second and writes nothing. It encodes nothing (commit.c). The invariant: accepted - committed is what the two
  * batches hold. */
 #include "store/env.h"
 

@@ -22,6 +22,7 @@
 #include "store/tally.h"
 
 enum { SUMMED_BLOCKS = 1 << 9 }; /* 8 million spans */
+enum { PAGE_MOST = 64 << 10 };	 /* the largest page of any machine, and LMDB's */
 
 struct part {
 	struct part *next; /* older */

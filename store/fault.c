@@ -22,7 +22,7 @@
 /* A damaged length leads past the end of its map. */
 static const uint64_t PAST_MAX = 4ull << 30;
 
-enum { LINE_LEN = 4096 + 128, PAGE_MOST = 64 << 10 };
+enum { LINE_LEN = 4096 + 128 };
 
 static bool marks_are_on;
 static char *const *restart_argv;

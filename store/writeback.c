@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { HEADS = 2, PAGE_MOST = 64 << 10 };
+enum { HEADS = 2 };
 
 void part_watch_writes(struct store *s, struct part *p)
 {

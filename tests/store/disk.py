@@ -122,7 +122,7 @@ def disk(f, image, mib, *make):
         run("losetup", "--detach", device)
 
 
-def fill(path):
+def fill_up(path):
     """Until there is no room."""
     with open(path, "wb", buffering=0) as to, contextlib.suppress(OSError):
         while to.write(bytes(4096)) == 4096:
@@ -152,7 +152,7 @@ def test_quota():
     with Folder() as f, limited(f) as store:
         filler = os.path.join(store, "filler")
         with Collector(f.path, "--capture", "off", store=store) as c:
-            says_no(c, lambda: fill(filler), lambda: free(filler), fill=100000)
+            says_no(c, lambda: fill_up(filler), lambda: free(filler), fill=100000)
             expect("it was EDQUOT:", os.strerror(errno.EDQUOT) in c.log(), c.log())
         status, said = check(store)
         expect("store check:", status == 0, said)
@@ -167,7 +167,7 @@ def test_start_on_full_disk():
             before = push(c.port)[1]
             wait.until("it", lambda: has(c.port, before))
         filler = os.path.join(store, "filler")
-        fill(filler)
+        fill_up(filler)
         with Collector(f.path, "--capture", "off", store=store) as c:
             expect("queries", has(c.port, before))
             refuses(c, 100000)
@@ -190,7 +190,7 @@ def test_io_errors():
             "lazy_itable_init=0,nodiscard") as device:
         filler = os.path.join(folder, "filler")
         with Collector(f.path, "--capture", "off", store=f.store) as c:
-            traces = says_no(c, lambda: fill(filler), lambda: free(filler), fill=100000)
+            traces = says_no(c, lambda: fill_up(filler), lambda: free(filler), fill=100000)
             expect("it was EIO:", os.strerror(errno.EIO) in c.log(), c.log())
         run("umount", f.store)
         run("mount", device, f.store)
@@ -207,7 +207,7 @@ def test_full_disk():
     with Folder() as f, mounted(f, "size=12m"):
         filler = os.path.join(f.store, "filler")
         with Collector(f.path, "--capture", "off", store=f.store) as c:
-            says_no(c, lambda: fill(filler), lambda: os.unlink(filler), fill=100000)
+            says_no(c, lambda: fill_up(filler), lambda: os.unlink(filler), fill=100000)
         status, said = check(f.store)
         expect("store check:", status == 0, said)
     return None
