@@ -34,11 +34,19 @@ def slow(times, rest=""):
     return ALL + ("|{" + "-" * 450 + "1!=0}") * times + rest
 
 
+def trace(n):
+    """The later, the longer: quantiles of the first traces are not those of all, wherever a part ends."""
+    first = (TRACES - n) * 10**5
+    spans = [span(first + i, f"{0x57 << 64 | n:032x}", first if i else 0) for i in range(SPANS)]
+    for s in spans:
+        s["endTimeUnixNano"] = str(int(s["startTimeUnixNano"]) + (n + 1) * 10**6)
+    return spans
+
+
 def fill(api):
     """What comes later has started earlier, so the walk, which begins with what came last, finds the oldest first."""
     for n in range(TRACES):
-        first = (TRACES - n) * 10**5
-        push(api, [span(first + i, f"{0x57 << 64 | n:032x}", first if i else 0) for i in range(SPANS)], "stream")
+        push(api, trace(n), "stream")
     wait.until("all traces", lambda: len(search(api, ALL, limit=1000)) == TRACES, 60)
 
 
