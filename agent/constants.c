@@ -52,6 +52,7 @@ int constants_set(struct wirespan_bpf *skel, const struct config *c)
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed) || stat("/proc/self/ns/pid", &st))
 		return -errno;
 	skel->rodata->id_seed = seed;
+	skel->rodata->boot_to_real_ns = clock_real_ns() - clock_boot_ns();
 	skel->rodata->agent_pidns = (uint32_t)st.st_ino;
 	skel->rodata->agent_pid = (uint32_t)getpid();
 	skel->rodata->ring_wake_bytes = c->ring_kib * 1024 / 4;

@@ -64,10 +64,7 @@ struct drain {
 
 static int64_t boot_to_real_ns(void)
 {
-	struct timespec boot;
-
-	must(!clock_gettime(CLOCK_BOOTTIME, &boot));
-	return (int64_t)(clock_real_ns() - ((uint64_t)boot.tv_sec * NS_PER_S + boot.tv_nsec));
+	return (int64_t)(clock_real_ns() - clock_boot_ns());
 }
 
 /* One offset for all spans of a boot, or children would start before their parents; only a clock

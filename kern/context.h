@@ -9,20 +9,7 @@
 #define WIRESPAN_CONTEXT_H
 
 #include "kern/executor.h"
-
-/* --- ids --- */
-
-static __always_inline __u64 id_random(void)
-{
-	return mix64(((__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32()) ^ id_seed);
-}
-
-/* The next of a connection's own splitmix64 sequence, which began at random. */
-static __always_inline __u64 id_new(struct conn *c)
-{
-	c->id_state += 0x9e3779b97f4a7c15ull;
-	return mix64(c->id_state);
-}
+#include "kern/ids.h"
 
 /* --- the connection's name --- */
 
@@ -276,8 +263,7 @@ static __always_inline void parent_is_header(struct exchange *x, const struct ht
 
 static __always_inline void parent_is_none(struct conn *c, struct exchange *x)
 {
-	x->trace[0] = id_new(c);
-	x->trace[1] = id_new(c);
+	trace_new(c, x);
 	x->parent = 0;
 	x->how = PARENT_NONE;
 	if (x->trace[1] > sample_below)

@@ -319,6 +319,7 @@ __u32 links_left_cnt;
 const volatile __u32 agent_pidns; /* inode of its pid namespace */
 const volatile __u32 agent_pid;   /* in that namespace */
 const volatile __u64 id_seed;
+const volatile __u64 boot_to_real_ns; /* when we started; what the clock did since does not matter */
 const volatile __u8 track_listeners; /* every TCP listener is tracked */
 const volatile __u8 track_programs;  /* a process may be selected by its program */
 const volatile __u64 track_ports[1024]; /* bitmap of ports whose listeners are tracked at once */

@@ -83,6 +83,7 @@ void log_write(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 enum { NS_PER_MS = 1000000, NS_PER_S = 1000000000 };
 uint64_t clock_real_ns(void); /* since 1970 */
 uint64_t clock_mono_ns(void); /* never goes back; for deadlines */
+uint64_t clock_boot_ns(void); /* the same, with the time that the machine slept; the kernel half's */
 
 /* --- threads --- */
 void thread_yields(void); /* from now on the caller, when it wakes, lets others finish their turn */

@@ -7,6 +7,7 @@
  * is marked done when, and only when, the transaction that holds it was committed. */
 #include "store/block.h"
 #include "store/env.h"
+#include "store/trace_rows.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -132,7 +133,7 @@ static uint32_t take_group(struct take *t, uint32_t i)
 {
 	const uint8_t *id = t->from[i]->span.trace_id;
 
-	for (uint64_t at = trace_key(id);; at++) {
+	for (uint32_t at = trace_hash(id);; at++) {
 		uint32_t *slot = &t->slots[at & t->slot_mask];
 
 		if (*slot == 0) {
@@ -176,7 +177,8 @@ static void take_fill(struct take *t, struct batch *b)
 struct writing {
 	struct part *p;
 	MDB_txn *txn;
-	MDB_cursor *spans, *traces;
+	MDB_cursor *spans;
+	struct trace_rows rows;
 	struct part_meta meta;
 	uint64_t block_spans;
 	struct strbuf chunk;
@@ -197,18 +199,13 @@ void meta_note(struct part_meta *m, const struct span *sp)
 
 static int chunk_put(struct writing *w, const uint8_t trace_id[16])
 {
-	uint64_t seq = ++w->meta.chunks, trace = trace_key(trace_id);
+	uint64_t seq = ++w->meta.chunks;
 	MDB_val key = {sizeof(seq), &seq}, val;
-	int rc;
 
 	put_sum(&w->chunk, SUM_SPANS, seq);
+	trace_rows_add(&w->rows, trace_id, seq);
 	val = (MDB_val){w->chunk.len, w->chunk.p};
-	rc = mdb_cursor_put(w->spans, &key, &val, MDB_APPEND);
-	if (rc)
-		return store_err(rc);
-	key = (MDB_val){sizeof(trace), &trace};
-	val = (MDB_val){sizeof(seq), &seq};
-	return store_err(mdb_cursor_put(w->traces, &key, &val, 0));
+	return store_err(mdb_cursor_put(w->spans, &key, &val, MDB_APPEND));
 }
 
 static int group_put(struct writing *w, const struct span *const *spans, uint32_t cnt)
@@ -264,6 +261,7 @@ static int take_write(struct writing *w, const struct take *t)
 	encoder_forget(&w->p->writer->enc);
 	for (uint32_t g = 0; g < t->group_cnt && !err; g++)
 		err = group_put(w, t->order + t->groups[g].at, t->groups[g].cnt);
+	err = err ?: trace_rows_put(&w->rows, w->txn, w->p->traces);
 	err = err ?: dict_each_new(w->p->writer->dict, dict_entry_put, w);
 	err = err ?: part_meta_put(w->p, w->txn, &w->meta);
 	return err ?: take_blocks(w);
@@ -278,7 +276,6 @@ static int txn_write(struct writing *w, const struct take *t)
 	err = part_writer_open(w->p, w->txn);
 	err = err ?: part_meta_get(w->p, w->txn, &w->meta);
 	err = err ?: store_err(mdb_cursor_open(w->txn, w->p->spans, &w->spans));
-	err = err ?: store_err(mdb_cursor_open(w->txn, w->p->traces, &w->traces));
 	err = err ?: take_write(w, t);
 	if (err) {
 		mdb_txn_abort(w->txn);
@@ -360,6 +357,7 @@ static int take_commit(struct store *s, struct take *t)
 	else
 		take_done(s, t, &w, began_ns);
 	strbuf_fini(&w.chunk);
+	trace_rows_fini(&w.rows);
 	pthread_mutex_lock(&s->parts_lock);
 	part_unuse(w.p);
 	pthread_mutex_unlock(&s->parts_lock);

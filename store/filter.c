@@ -29,17 +29,24 @@ struct filter_head {
 _Static_assert(sizeof(struct filter_head) == 32, "on-disk format");
 _Static_assert(sizeof(struct filter_block) == 32, "on-disk format");
 
-static uint64_t block_of(uint64_t key, uint64_t block_cnt)
+/* Keys begin with the time, and those of a partition alike. */
+static uint64_t mixed(uint64_t key)
 {
-	return (key >> 32) * block_cnt >> 32;
+	key *= 0x9e3779b97f4a7c15u;
+	return key ^ key >> 32;
 }
 
-static uint32_t bit_of(uint64_t key, size_t word)
+static uint64_t block_of(uint64_t hash, uint64_t block_cnt)
+{
+	return (hash >> 32) * block_cnt >> 32;
+}
+
+static uint32_t bit_of(uint64_t hash, size_t word)
 {
 	static const uint32_t salts[WORDS] = {0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d,
 					      0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31};
 
-	return 1u << ((uint32_t)key * salts[word] >> 27);
+	return 1u << ((uint32_t)hash * salts[word] >> 27);
 }
 
 static uint64_t sum_of(const struct filter_head *h, const struct filter_block *blocks)
@@ -94,10 +101,11 @@ void filter_close(struct filter *f)
 
 bool filter_may_have(const struct filter *f, uint64_t key)
 {
-	const struct filter_block *b = &f->blocks[block_of(key, f->block_cnt)];
+	uint64_t hash = mixed(key);
+	const struct filter_block *b = &f->blocks[block_of(hash, f->block_cnt)];
 
 	for (size_t i = 0; i < WORDS; i++)
-		if (!(b->words[i] & bit_of(key, i)))
+		if (!(b->words[i] & bit_of(hash, i)))
 			return false;
 	return true;
 }
@@ -127,10 +135,11 @@ void filter_maker_free(struct filter_maker *m)
 
 void filter_add(struct filter_maker *m, uint64_t key)
 {
-	struct filter_block *b = &m->blocks[block_of(key, m->head.block_cnt)];
+	uint64_t hash = mixed(key);
+	struct filter_block *b = &m->blocks[block_of(hash, m->head.block_cnt)];
 
 	for (size_t i = 0; i < WORDS; i++)
-		b->words[i] |= bit_of(key, i);
+		b->words[i] |= bit_of(hash, i);
 }
 
 static int write_whole(int fd, const void *p, size_t len)

@@ -246,6 +246,9 @@ int folder_part_replace(struct store *s, const char *name, const char *suffix)
 	char from[PART_NAME_MAX + 32], to[PART_NAME_MAX + 32];
 	int err = 0;
 
+	snprintf(to, sizeof(to), "%s" PART_FILTER, name); /* it may be of the old keys */
+	if (unlinkat(s->dir_fd, to, 0) < 0 && errno != ENOENT)
+		return -errno;
 	snprintf(to, sizeof(to), "%s/lock.mdb", name);
 	if (unlinkat(s->dir_fd, to, 0) < 0 && errno != ENOENT)
 		return -errno;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* keys.h - the on-disk format, version 2: this comment is its definition, the helpers below are its
+/* keys.h - the on-disk format, version 3: this comment is its definition, the helpers below are its
  * smallest parts (names, table rows, varints). It holds no policy and opens no file. Included by
  * all of store/, by nobody else. Whoever changes a byte of what is described here raises
  * STORE_FORMAT.
  *
  * THE FOLDER
- *   DIR/format                  the text "wirespan-store 2\n"; a lower number is refused
+ *   DIR/format                  the text "wirespan-store 3\n"; a lower number is refused
  *                               until `wirespan store upgrade`, a higher one for good
  *   DIR/lock                    flock(LOCK_EX) by the writer, holds its pid in decimal; empty when it
  *                               closed the store well
@@ -30,6 +30,7 @@
  *   spans   u64 sequence, from 1, up  a chunk, sum (MDB_APPEND)
  *   traces  u64 trace_key(trace id)   u64 sequences of its chunks (DUPSORT DUPFIXED INTEGERDUP).
  *                                     Other traces may share the key: the chunk's own id decides.
+ *                                     In version 2 it was a hash of the id and nothing else.
  *   columns u64 sequence of the last  a block, sum. Partitions of before 2026-12 have no such
  *           chunk in the block        table. It says nothing that the chunks do not say: they make
  *                                     it, byte for byte (`store check` makes it again).
@@ -46,7 +47,8 @@
  * THE FILTER (made when nobody writes to the partition any more, removed before the next write; of
  * other chunks than the meta row's it says nothing)
  *   "wsfilter"  u64 chunks  u64 blocks  u64 row_sum(filter, chunks, the blocks)  blocks of 8 u32:
- *   trace key k sets bit (u32)k * salt[i] >> 27 in word i of block (k >> 32) * blocks >> 32
+ *   trace key k, h = k * 0x9e3779b97f4a7c15, h ^= h >> 32, sets bit (u32)h * salt[i] >> 27 in word
+ *   i of block (h >> 32) * blocks >> 32
  *
  * A span goes to the partition of its start, after the start was clamped to [now - max_age,
  * now + 1 h]; one commit writes to at most 8 partitions, what would need a ninth goes to the
@@ -125,7 +127,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is little-endian");
 
-enum { STORE_FORMAT = 2, META_LEN = 72, CHUNK_TARGET = 1900, VAL_DEPTH_MAX = 64 };
+enum { STORE_FORMAT = 3, META_LEN = 72, CHUNK_TARGET = 1900, VAL_DEPTH_MAX = 64 };
 enum { NOTED_MAX = 255, NOTED_LEN_MIN = 4 };
 
 enum dict_kind { DICT_STRING, DICT_FIELD, DICT_SHAPE, DICT_RESOURCE, DICT_SCOPE, DICT_KIND_COUNT };
@@ -185,7 +187,7 @@ static inline uint64_t dict_key(enum dict_kind kind, uint32_t id)
 	return (uint64_t)kind << 32 | id;
 }
 
-static inline uint64_t trace_key(const uint8_t trace_id[16])
+static inline uint32_t trace_hash(const uint8_t trace_id[16])
 {
 	uint64_t a, b;
 
@@ -193,7 +195,18 @@ static inline uint64_t trace_key(const uint8_t trace_id[16])
 	memcpy(&b, trace_id + 8, 8);
 	a = (a ^ b >> 29) * 0x9e3779b97f4a7c15u;
 	b = (b ^ a >> 32) * 0xbf58476d1ce4e5b9u;
-	return b ^ b >> 31;
+	return (uint32_t)(b ^ b >> 31);
+}
+
+/* The first four bytes of the id as a number, then its hash. Ids that begin with the time (the kernel half's
+ * do, X-Ray's and others') go into the index side by side: a commit then writes a few of its pages
+ * anew, not one for each trace. */
+static inline uint64_t trace_key(const uint8_t trace_id[16])
+{
+	uint32_t first;
+
+	memcpy(&first, trace_id, 4);
+	return (uint64_t)__builtin_bswap32(first) << 32 | trace_hash(trace_id);
 }
 
 /* --- sums --- */

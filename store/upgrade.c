@@ -5,6 +5,7 @@
  * invariant: killed at any time, each partition is whole in one version or the other, its own meta
  * row says in which, and the next run goes on there. Called through tools.h. */
 #include "store/tools_impl.h"
+#include "store/trace_rows.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@ struct copy {
 	struct part *from, *to;
 	MDB_txn *in, *out;
 	struct strbuf row;
+	struct trace_rows rows;
 };
 
 typedef int step_fn(struct copy *c);
@@ -67,19 +69,26 @@ static int trace_row_copy(struct copy *c, MDB_val key, MDB_val val)
 	return store_err(mdb_put(c->out, c->to->traces, &key, &val, MDB_APPENDDUP));
 }
 
-static int step_1_to_2(struct copy *c)
+static int meta_copy(struct copy *c, struct part_meta *ret)
 {
 	MDB_val key = {4, (void *)"meta"}, val;
-	struct part_meta m;
 	int err = store_err(mdb_get(c->in, c->from->meta, &key, &val));
 
+	*ret = (struct part_meta){0};
 	if (!err && val.mv_size != META_LEN)
 		err = -EUCLEAN;
-	if (err)
-		return err;
-	memcpy(&m, val.mv_data, META_LEN);
+	if (!err)
+		memcpy(ret, val.mv_data, META_LEN);
+	return err;
+}
+
+static int step_1_to_2(struct copy *c)
+{
+	struct part_meta m;
+	int err = meta_copy(c, &m);
+
 	m.format = 2;
-	err = table_copy(c, c->from->dict, dict_row_copy);
+	err = err ?: table_copy(c, c->from->dict, dict_row_copy);
 	err = err ?: table_copy(c, c->from->spans, chunk_row_copy);
 	err = err ?: table_copy(c, c->from->traces, trace_row_copy);
 	/* Old ones have no sums; new ones take little longer than a copy. */
@@ -87,7 +96,51 @@ static int step_1_to_2(struct copy *c)
 	return err ?: part_meta_put(c->to, c->out, &m);
 }
 
-static step_fn *const steps[STORE_FORMAT] = {[1] = step_1_to_2};
+/* --- from 2 to 3: the index has other keys --- */
+
+static int row_copy(struct copy *c, MDB_dbi dbi, MDB_val key, MDB_val val)
+{
+	return store_err(mdb_put(c->out, dbi, &key, &val, MDB_APPEND));
+}
+
+static int dict_row_keep(struct copy *c, MDB_val key, MDB_val val)
+{
+	return row_copy(c, c->to->dict, key, val);
+}
+
+static int block_row_keep(struct copy *c, MDB_val key, MDB_val val)
+{
+	return row_copy(c, c->to->columns, key, val);
+}
+
+static int chunk_row_keep(struct copy *c, MDB_val key, MDB_val val)
+{
+	uint64_t seq;
+
+	if (key.mv_size != sizeof(seq) || val.mv_size < 16)
+		return -EUCLEAN;
+	memcpy(&seq, key.mv_data, sizeof(seq));
+	trace_rows_add(&c->rows, val.mv_data, seq); /* a chunk begins with its trace's id */
+	return row_copy(c, c->to->spans, key, val);
+}
+
+static int step_2_to_3(struct copy *c)
+{
+	struct part_meta m;
+	int err = meta_copy(c, &m);
+
+	if (!err && m.sum != meta_sum(&m))
+		err = -EUCLEAN;
+	m.format = 3;
+	err = err ?: table_copy(c, c->from->dict, dict_row_keep);
+	err = err ?: table_copy(c, c->from->spans, chunk_row_keep);
+	if (!err && c->from->has_columns)
+		err = table_copy(c, c->from->columns, block_row_keep);
+	err = err ?: trace_rows_put(&c->rows, c->out, c->to->traces);
+	return err ?: part_meta_put(c->to, c->out, &m);
+}
+
+static step_fn *const steps[STORE_FORMAT] = {[1] = step_1_to_2, [2] = step_2_to_3};
 
 /* --- one partition --- */
 
@@ -135,6 +188,7 @@ static void copy_end(struct copy *c)
 	free(c->from);
 	free(c->to);
 	strbuf_fini(&c->row);
+	trace_rows_fini(&c->rows);
 }
 
 /* One step; *ret_format: where the partition stood. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* store_fill fill DIR SPANS IDS: puts demo-like spans (five a trace, a million an hour, the last one
  * now, each 997th trace with an error) into a new store, the id of each thousandth trace into the file
- * IDS. store_fill retire DIR: opens the store with half of its size as the limit. Both print one line
+ * IDS. store_fill trickle DIR RATE SECONDS: such spans at so many a second, as they come on a node.
+ * store_fill retire DIR: opens the store with half of its size as the limit. Each prints one line
  * of JSON. Making the spans is not counted; appends go as fast as the store takes them, so each waits
  * for the disk. Linked and run by tests/bench/store. */
 #include <stdio.h>
@@ -167,6 +168,67 @@ static int fill_main(const char *dir, uint64_t cnt, const char *ids)
 	return fclose(f.ids) ? 2 : 0;
 }
 
+/* --- trickle --- */
+
+static uint64_t bytes_written(void)
+{
+	unsigned long long bytes = 0;
+	char line[256];
+	FILE *f = fopen("/proc/self/io", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "write_bytes: %llu", &bytes) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return bytes;
+}
+
+static void sleep_until(uint64_t mono_ns)
+{
+	const struct timespec at = {(time_t)(mono_ns / NS_PER_S), (long)(mono_ns % NS_PER_S)};
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL))
+		;
+}
+
+static void trickle(struct fill *f, uint64_t rate, uint64_t cnt)
+{
+	static struct span spans[SPANS_A_CALL];
+	uint64_t begin_ns = clock_mono_ns();
+	struct arena keep, a;
+	struct gen_demo d;
+
+	arena_init(&keep, 0);
+	arena_init(&a, 0);
+	gen_demo_init(&d, &keep);
+	struct gen g = {&a, 42};
+	for (uint64_t n = 0; n < cnt; n += SPANS_A_CALL) {
+		arena_reset(&a);
+		for (uint32_t i = 0; i < TRACES_A_CALL; i++)
+			gen_demo_trace(&g, &d, clock_real_ns(), &spans[(size_t)i * 5]);
+		append(f, spans, false);
+		sleep_until(begin_ns + (n + SPANS_A_CALL) * NS_PER_S / rate);
+	}
+	finish(f);
+	arena_fini(&a);
+	arena_fini(&keep);
+}
+
+static int trickle_main(const char *dir, uint64_t rate, uint64_t seconds)
+{
+	uint64_t cnt = (rate * seconds + SPANS_A_CALL - 1) / SPANS_A_CALL * SPANS_A_CALL;
+	struct fill f = {.s = store_of(dir, 0), .took = calloc(cnt / SPANS_A_CALL, sizeof(*f.took))};
+
+	must(f.took);
+	trickle(&f, rate, cnt);
+	store_close(f.s);
+	free(f.took);
+	printf("{\"spans\":%llu,\"written_bytes\":%llu}\n", (unsigned long long)cnt,
+	       (unsigned long long)bytes_written());
+	return 0;
+}
+
 /* --- retire --- */
 
 static int retire_main(const char *dir)
@@ -196,8 +258,10 @@ int main(int argc, char **argv)
 {
 	if (argc == 5 && strcmp(argv[1], "fill") == 0)
 		return fill_main(argv[2], strtoull(argv[3], NULL, 10), argv[4]);
+	if (argc == 5 && strcmp(argv[1], "trickle") == 0)
+		return trickle_main(argv[2], strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
 	if (argc == 3 && strcmp(argv[1], "retire") == 0)
 		return retire_main(argv[2]);
-	fprintf(stderr, "store_fill fill DIR SPANS IDS | store_fill retire DIR\n");
+	fprintf(stderr, "store_fill fill DIR SPANS IDS | trickle DIR RATE SECONDS | retire DIR\n");
 	return 2;
 }

@@ -371,6 +371,15 @@ static inline struct attrs gen_sql(struct gen *g, uint32_t port)
 	return as;
 }
 
+/* As the kernel half makes them: they begin with the time. */
+static inline void gen_trace_id(struct gen *g, uint64_t start_ns, uint8_t trace_id[16])
+{
+	uint32_t first = __builtin_bswap32((uint32_t)(start_ns >> 24));
+
+	gen_bytes(g, trace_id, 16);
+	memcpy(trace_id, &first, sizeof(first));
+}
+
 /* Fills five spans of one trace; memory from g->a. */
 static inline void gen_demo_trace(struct gen *g, const struct gen_demo *d, uint64_t start_ns,
 				  struct span sp[5])
@@ -379,7 +388,7 @@ static inline void gen_demo_trace(struct gen *g, const struct gen_demo *d, uint6
 	uint32_t id = gen_below(g, 1000000), off = 0;
 
 	memset(sp, 0, 5 * sizeof(*sp));
-	gen_bytes(g, sp[0].trace_id, 16);
+	gen_trace_id(g, start_ns, sp[0].trace_id);
 	for (uint32_t i = 0; i < 5; i++) {
 		uint32_t port = 32768 + gen_below(g, 28000);
 

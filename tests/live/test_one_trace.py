@@ -62,6 +62,11 @@ def test_list_has_one_trace_only(listed, tempo):
     assert tempo.by_rid(listed.rid) == [listed.trace_id]
 
 
+def test_id_begins_with_the_time(listed):
+    """In 2^24 ns, so that the store's index grows at one place."""
+    assert abs(int(listed.trace_id[:8], 16) - (listed.at[NGINX].start >> 24) % 2**32) <= 2
+
+
 def test_body_sizes_are_true(listed):
     sizes = [listed.attr(hop, "http.response.body.size") for hop in CHAIN[:3]]
     assert sizes == [len(listed.body)] * 3

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands, by what they promise: an export imported into an empty instance is the same spans; a
-folder of version 1 (v1.tar.gz, written by the last program of that version) is upgraded, also when
-the upgrade is killed again and again; stats, query and sentences."""
+folder of an older version (v1.tar.gz, v2.tar.gz: each written by the last program of that version) is
+upgraded, also when the upgrade is killed again and again; stats, query and sentences."""
 
 import os
 import random
@@ -94,46 +94,51 @@ def export_cnt(f, *more):
     return said.split()[0]
 
 
-def v1(f):
-    with tarfile.open(os.path.join(HERE, "v1.tar.gz")) as tar:
+def old(f, version):
+    with tarfile.open(os.path.join(HERE, f"v{version}.tar.gz")) as tar:
         tar.extractall(f.path)
-    os.rename(os.path.join(f.path, "v1"), f.store)
+    os.rename(os.path.join(f.path, f"v{version}"), f.store)
 
 
-V1_FIRST, V1_LAST = 385, 425
-V1_BASE = 1764144000
+OLD_FIRST, OLD_LAST = 385, 425
+OLD_BASE = 1764144000
 
 
-def test_upgrade():
-    with Folder() as f:
-        v1(f)
-        for args in (("store", "check"), ("query", "{}", "--store")):
-            status, _, said = tool(*args, f.store)
-            expect("an old folder is refused with the command:", status == 2 and
-                   f"`wirespan store upgrade {f.store}`" in said, status, said)
-        status, out, said = tool("store", "upgrade", f.store)
-        expect("upgrade:", status == 0 and out.count("version 1 -> 2") >= 2, out, said)
-        v1_is_whole(f)
-        status, out, said = tool("store", "upgrade", f.store)
-        expect("once more:", status == 0 and "is of this program's version" in out, out, said)
-
-
-def v1_is_whole(f):
+def old_is_whole(f):
     status, said = check(f.store)
     expect("store check:", status == 0, said)
-    got = read(f.store, V1_BASE, f"{V1_FIRST}-{V1_LAST}")
-    expect("", got["spans"] == 3 * (V1_LAST - V1_FIRST + 1) and not (got["wrong"] + got["missing"] +
+    got = read(f.store, OLD_BASE, f"{OLD_FIRST}-{OLD_LAST}")
+    expect("", got["spans"] == 3 * (OLD_LAST - OLD_FIRST + 1) and not (got["wrong"] + got["missing"] +
            got["incomplete"]), got)
     expect("leftovers:", not [n for n in os.listdir(f.store) if n.endswith((".new", ".gone"))],
            os.listdir(f.store))
 
 
+def upgraded(version):
+    with Folder() as f:
+        old(f, version)
+        for args in (("store", "check"), ("query", "{}", "--store")):
+            status, _, said = tool(*args, f.store)
+            expect("an old folder is refused with the command:", status == 2 and
+                   f"`wirespan store upgrade {f.store}`" in said, status, said)
+        status, out, said = tool("store", "upgrade", f.store)
+        expect("upgrade:", status == 0 and out.count(f"version {version} -> 3") >= 2, out, said)
+        old_is_whole(f)
+        status, out, said = tool("store", "upgrade", f.store)
+        expect("once more:", status == 0 and "is of this program's version" in out, out, said)
+
+
+def test_upgrade():
+    for version in (1, 2):
+        upgraded(version)
+
+
 def test_upgrade_killed():
     rnd = random.Random(5)
     kills = 0
-    for _ in range(6):
+    for version in (1, 2) * 3:
         with Folder() as f:
-            v1(f)
+            old(f, version)
             for seconds in [rnd.uniform(0.0005, 0.012) for _ in range(8)]:
                 p = subprocess.Popen([BINARY, "store", "upgrade", f.store],
                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -142,7 +147,7 @@ def test_upgrade_killed():
                 kills += p.wait() == -signal.SIGKILL
             status, out, said = tool("store", "upgrade", f.store)
             expect("upgrade:", status == 0, out, said)
-            v1_is_whole(f)
+            old_is_whole(f)
     expect("few were killed:", kills > 10, kills)
 
 

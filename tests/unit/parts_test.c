@@ -47,10 +47,10 @@ static void test_second_instance(void **state)
 static void test_unknown_version(void **state)
 {
 	(void)state;
-	write_file("format", "wirespan-store 3\n", 17);
+	write_file("format", "wirespan-store 4\n", 17);
 	assert_refused(&(struct store_conf){.dir = dir}, -EPROTO, "the program that wrote");
 	write_file("format", "", 0);
-	assert_refused(&(struct store_conf){.dir = dir}, -EPROTO, "\"wirespan-store 2\"");
+	assert_refused(&(struct store_conf){.dir = dir}, -EPROTO, "\"wirespan-store 3\"");
 	write_file("format", "wirespan-store 1\n", 17);
 	assert_refused(&(struct store_conf){.dir = dir}, -EPROTO, "`wirespan store upgrade ");
 }
