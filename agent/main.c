@@ -21,6 +21,7 @@
 #include "agent/term.h"
 #include "query/query.h"
 #include "store/store.h"
+#include "store/tools.h"
 #include "web/web.h"
 
 static char **program_argv;
@@ -60,6 +61,15 @@ static int check_capabilities(struct run *r)
 	return r->conf.capture ? privileges_check(r->conf.tcp_option || r->conf.headers, &r->why) : 0;
 }
 
+static void upgrade_say(void *arg, const char *part, const char *text)
+{
+	(void)arg;
+	if (*part)
+		log_info("store: partition %s: %s", part, text);
+}
+
+/* -EPROTO: of an older version, which a newer program on a node must mend without anybody's hand (killed
+ * meanwhile, it goes on at the next start), or of a newer one, which both refuse. */
 static int store_open_here(void *arg)
 {
 	struct run *r = arg;
@@ -68,8 +78,13 @@ static int store_open_here(void *arg)
 		.max_bytes = r->conf.max_bytes,
 		.max_age_ns = r->conf.max_age_ns,
 	};
+	int err = store_open(&r->store, &conf, &r->why);
 
-	return store_open(&r->store, &conf, &r->why);
+	if (err != -EPROTO)
+		return err;
+	strbuf_clear(&r->why);
+	err = store_upgrade(r->conf.store, upgrade_say, NULL, &r->why);
+	return err ?: store_open(&r->store, &conf, &r->why);
 }
 
 /* With the kernel half it needs privileges anew, which it has given up by then: whoever watches over

@@ -3,6 +3,7 @@
 folder of an older version (v1.tar.gz, v2.tar.gz: each written by the last program of that version) is
 upgraded, also when the upgrade is killed again and again; stats, query and sentences."""
 
+import json
 import os
 import random
 import signal
@@ -133,6 +134,18 @@ def test_upgrade():
         upgraded(version)
 
 
+def test_upgrade_at_start():
+    """A newer program needs nobody's hand."""
+    for version in (1, 2):
+        with Folder() as f:
+            old(f, version)
+            with Collector(f.path, "--capture", "off", "--retention-max-age", "0", store=f.store) as c:
+                with urllib.request.urlopen(f"http://127.0.0.1:{c.port}/status", timeout=10) as answer:
+                    spans = json.load(answer)["store"]["spans"]
+            expect("spans:", spans == 3 * (OLD_LAST - OLD_FIRST + 1), spans)
+            old_is_whole(f)
+
+
 def test_upgrade_killed():
     rnd = random.Random(5)
     kills = 0
@@ -183,5 +196,5 @@ def test_sentences():
         expect("nothing was made", not os.path.exists(f.store))
 
 
-TESTS = [test_export_and_back, test_upgrade, test_upgrade_killed, test_stats_and_query,
+TESTS = [test_export_and_back, test_upgrade, test_upgrade_at_start, test_upgrade_killed, test_stats_and_query,
          test_sentences]
