@@ -29,18 +29,23 @@ static uint64_t cpu_ns(void)
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
-static long rss_anon_kib(void)
+/* The number that a line of one of our files in /proc has behind name. */
+static uint64_t proc_number(const char *path, const char *name)
 {
-	char line[256];
-	long kib = 0;
-	FILE *f = fopen("/proc/self/status", "r");
+	char line[256] = "";
+	size_t len = strlen(name);
+	FILE *f = fopen(path, "r");
 
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "RssAnon: %ld", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kib;
+	while (f && fgets(line, sizeof(line), f) && strncmp(line, name, len) != 0)
+		;
+	must(f && strncmp(line, name, len) == 0);
+	fclose(f);
+	return strtoull(line + len, NULL, 10);
+}
+
+static uint64_t rss_anon_kib(void)
+{
+	return proc_number("/proc/self/status", "RssAnon:");
 }
 
 static int u64_cmp(const void *x, const void *y)
@@ -74,7 +79,7 @@ struct fill {
 	FILE *ids;
 	uint64_t calls, cpu, wall, *took; /* of each append */
 	uint64_t roll_max;		  /* the longest append that began a partition */
-	long rss_max;
+	uint64_t rss_max;
 };
 
 static void make_spans(struct gen *g, const struct gen_demo *d, uint64_t start_ns, uint64_t first,
@@ -170,20 +175,6 @@ static int fill_main(const char *dir, uint64_t cnt, const char *ids)
 
 /* --- trickle --- */
 
-static uint64_t bytes_written(void)
-{
-	unsigned long long bytes = 0;
-	char line[256];
-	FILE *f = fopen("/proc/self/io", "r");
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "write_bytes: %llu", &bytes) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return bytes;
-}
-
 static void sleep_until(uint64_t mono_ns)
 {
 	const struct timespec at = {(time_t)(mono_ns / NS_PER_S), (long)(mono_ns % NS_PER_S)};
@@ -225,7 +216,7 @@ static int trickle_main(const char *dir, uint64_t rate, uint64_t seconds)
 	store_close(f.s);
 	free(f.took);
 	printf("{\"spans\":%llu,\"written_bytes\":%llu}\n", (unsigned long long)cnt,
-	       (unsigned long long)bytes_written());
+	       (unsigned long long)proc_number("/proc/self/io", "write_bytes:"));
 	return 0;
 }
 
