@@ -82,17 +82,42 @@ struct fill {
 	uint64_t rss_max;
 };
 
-static void make_spans(struct gen *g, const struct gen_demo *d, uint64_t start_ns, uint64_t first,
-		       struct span spans[SPANS_A_CALL])
+/* Where spans come from: those of a call last until the next. */
+struct source {
+	struct arena keep, a;
+	struct gen_demo d;
+	struct gen g;
+	struct span spans[SPANS_A_CALL];
+};
+
+static struct source *source_new(void)
 {
-	const uint64_t step = 5 * HOUR_NS / SPANS_AN_HOUR;
+	struct source *so = calloc(1, sizeof(*so));
 
-	arena_reset(g->a);
+	must(so);
+	arena_init(&so->keep, 0);
+	arena_init(&so->a, 0);
+	gen_demo_init(&so->d, &so->keep);
+	so->g = (struct gen){&so->a, 42};
+	return so;
+}
+
+static void source_free(struct source *so)
+{
+	arena_fini(&so->a);
+	arena_fini(&so->keep);
+	free(so);
+}
+
+/* From the trace `first` on. */
+static void make_spans(struct source *so, uint64_t start_ns, uint64_t step_ns, uint64_t first)
+{
+	arena_reset(&so->a);
 	for (uint64_t i = 0; i < TRACES_A_CALL; i++) {
-		struct span *sp = &spans[i * 5];
+		struct span *sp = &so->spans[i * 5];
 
-		gen_demo_trace(g, d, start_ns + (first / 5 + i) * step, sp);
-		if ((first / 5 + i) % ERROR_EACH == 0)
+		gen_demo_trace(&so->g, &so->d, start_ns + i * step_ns, sp);
+		if ((first + i) % ERROR_EACH == 0)
 			sp[0].status = sp[4].status = STATUS_ERROR;
 	}
 }
@@ -121,27 +146,21 @@ static void finish(struct fill *f)
 
 static void fill_spans(struct fill *f, uint64_t cnt)
 {
-	static struct span spans[SPANS_A_CALL];
+	const uint64_t step_ns = 5 * HOUR_NS / SPANS_AN_HOUR;
 	uint64_t start_ns = clock_real_ns() - cnt * (HOUR_NS / SPANS_AN_HOUR), hour, last = 0;
-	struct arena keep, a;
-	struct gen_demo d;
+	struct source *so = source_new();
 
-	arena_init(&keep, 0);
-	arena_init(&a, 0);
-	gen_demo_init(&d, &keep);
-	struct gen g = {&a, 42};
 	for (uint64_t n = 0; n < cnt; n += SPANS_A_CALL) {
-		make_spans(&g, &d, start_ns, n, spans);
-		hour = spans[SPANS_A_CALL - 1].start_ns / HOUR_NS;
-		append(f, spans, hour != last);
+		make_spans(so, start_ns + n / 5 * step_ns, step_ns, n / 5);
+		hour = so->spans[SPANS_A_CALL - 1].start_ns / HOUR_NS;
+		append(f, so->spans, hour != last);
 		last = hour;
-		fwrite(spans[0].trace_id, 1, 16, f->ids);
+		fwrite(so->spans[0].trace_id, 1, 16, f->ids);
 		if (n % 100000 == 0 && rss_anon_kib() > f->rss_max)
 			f->rss_max = rss_anon_kib();
 	}
 	finish(f);
-	arena_fini(&a);
-	arena_fini(&keep);
+	source_free(so);
 }
 
 static double ms(uint64_t ns)
@@ -185,25 +204,16 @@ static void sleep_until(uint64_t mono_ns)
 
 static void trickle(struct fill *f, uint64_t rate, uint64_t cnt)
 {
-	static struct span spans[SPANS_A_CALL];
 	uint64_t begin_ns = clock_mono_ns();
-	struct arena keep, a;
-	struct gen_demo d;
+	struct source *so = source_new();
 
-	arena_init(&keep, 0);
-	arena_init(&a, 0);
-	gen_demo_init(&d, &keep);
-	struct gen g = {&a, 42};
 	for (uint64_t n = 0; n < cnt; n += SPANS_A_CALL) {
-		arena_reset(&a);
-		for (uint32_t i = 0; i < TRACES_A_CALL; i++)
-			gen_demo_trace(&g, &d, clock_real_ns(), &spans[(size_t)i * 5]);
-		append(f, spans, false);
+		make_spans(so, clock_real_ns(), 0, n / 5);
+		append(f, so->spans, false);
 		sleep_until(begin_ns + (n + SPANS_A_CALL) * NS_PER_S / rate);
 	}
 	finish(f);
-	arena_fini(&a);
-	arena_fini(&keep);
+	source_free(so);
 }
 
 static int trickle_main(const char *dir, uint64_t rate, uint64_t seconds)
