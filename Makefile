@@ -30,7 +30,7 @@ SRCS    := $(foreach d,$(FOLDERS),$(wildcard $(d)/*.c))
 PROTOS  := $(wildcard store/proto/*.proto)
 PB_C    := $(PROTOS:store/proto/%.proto=$(B)/proto/%.pb-c.c)
 PB_H    := $(PB_C:.c=.h)
-SKEL    := $(B)/wirespan.skel.h
+SKEL    := $(B)/wirespan.skel.h $(B)/probe.skel.h
 OBJS    := $(SRCS:%.c=$(B)/%.o) $(PB_C:%.c=%.o)
 
 .DELETE_ON_ERROR:

@@ -9,6 +9,7 @@
 #include "agent/headers.h"
 #include "agent/iter.h"
 #include "agent/old_conns.h"
+#include "agent/probe.h"
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -70,6 +71,7 @@ struct loader {
 	bool headers; /* propagation.headers is on, and possible */
 	bool multi; /* the kernel attaches to functions by a link of its own */
 	bool casts; /* it lets a program look into a socket that it was given */
+	bool preempts; /* it preempts programs on tracepoints */
 	struct old_conns *old_conns; /* NULL: they need not be adopted */
 	unsigned hooked[HOOK_COUNT];
 	stat_cell *lost[LOST_COUNT], *undecoded[UNDECODED_COUNT], *conns[PROTO_COUNT], *missed, *dropped;
@@ -184,6 +186,7 @@ static int open_object(struct loader *l, const struct config *c)
 			prepare_provider(l, &PROVIDERS[i]);
 	bpf_program__set_autoload(l->skel->progs.tcp_option, c->tcp_option);
 	bpf_program__set_autoload(l->skel->progs.tcp_option_adopt, c->tcp_option && l->casts);
+	l->skel->rodata->tracepoints_preempt = l->preempts;
 	headers_prepare(l->skel, l->headers);
 	return constants_set(l->skel, c);
 }
@@ -393,6 +396,7 @@ int loader_open(struct loader **ret, const struct config *c, struct strbuf *why)
 	find_in_btf(l, btf);
 	btf__free(btf);
 	l->headers = c->headers && headers_possible();
+	l->preempts = probe_tracepoints_preempt();
 	do {
 		close_object(l);
 		err = choose_providers(l, why);

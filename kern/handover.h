@@ -7,6 +7,7 @@
 #ifndef WIRESPAN_HANDOVER_H
 #define WIRESPAN_HANDOVER_H
 
+#include "kern/preempt.h"
 #include "kern/told.h"
 
 /* A run that looks at no connection: whose it is. 0, or -1: not of a tracked process. */
@@ -14,7 +15,7 @@ static __always_inline int task_begin(struct scratch **ret)
 {
 	__u32 key = current_key();
 	struct proc *p = proc_tracked(key);
-	struct scratch *s = p ? scratch_claim(1) : NULL;
+	struct scratch *s = p ? scratch_claim() : NULL;
 
 	if (!s)
 		return -1;
@@ -134,7 +135,7 @@ static __always_inline void thread_begins(struct task_struct *child)
 
 	if (!t)
 		return;
-	s = scratch_claim(0);
+	s = scratch_claim();
 	if (!s)
 		return;
 	x = thread_context(s, t);
@@ -199,21 +200,36 @@ static __always_inline void loop_accepts(void)
 		t->family = family_new();
 }
 
+static __always_inline int call_matters(__u64 nr, long ret)
+{
+	if (nr == NR_READ)
+		return ret > 0;
+	if (nr == NR_ACCEPT4 || nr == NR_ACCEPT)
+		return ret >= 0;
+	return nr == NR_EPOLL_PWAIT || nr == NR_EPOLL_WAIT || nr == NR_EPOLL_PWAIT2 || nr == NR_ACCESS ||
+	       nr == NR_FACCESSAT;
+}
+
+static __always_inline int on_call(struct pt_regs *regs, __u64 nr, long ret)
+{
+	if (nr == NR_READ)
+		loop_reads();
+	else if (nr == NR_ACCEPT4 || nr == NR_ACCEPT)
+		loop_accepts();
+	else if (nr == NR_ACCESS || nr == NR_FACCESSAT)
+		told_by(regs, nr);
+	else
+		loop_turns(regs, nr, ret);
+	return 0;
+}
+
 /* Every system call of the machine comes by here: a few comparisons for those that do not matter. */
 SEC("?tp_btf/sys_exit")
 int BPF_PROG(call_done, struct pt_regs *regs, long ret)
 {
 	__u64 nr = SYSCALL_NR(regs);
 
-	if (nr == NR_READ && ret > 0)
-		loop_reads();
-	else if (nr == NR_EPOLL_PWAIT || nr == NR_EPOLL_WAIT || nr == NR_EPOLL_PWAIT2)
-		loop_turns(regs, nr, ret);
-	else if ((nr == NR_ACCEPT4 || nr == NR_ACCEPT) && ret >= 0)
-		loop_accepts();
-	else if (nr == NR_ACCESS || nr == NR_FACCESSAT)
-		told_by(regs, nr);
-	return 0;
+	return call_matters(nr, ret) ? AT_TRACEPOINT(on_call(regs, nr, ret)) : 0;
 }
 
 #endif

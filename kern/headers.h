@@ -199,7 +199,7 @@ static __always_inline int ids_replace(struct sk_msg_md *msg, const struct reque
 static __always_inline void header_forward(struct sk_msg_md *msg, const struct request_header *h,
 					   const struct tcp_sock *tp)
 {
-	struct scratch *s = scratch_claim(1);
+	struct scratch *s = scratch_claim();
 	__u32 at;
 
 	if (!s)

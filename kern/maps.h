@@ -320,6 +320,7 @@ const volatile __u32 agent_pidns; /* inode of its pid namespace */
 const volatile __u32 agent_pid;   /* in that namespace */
 const volatile __u64 id_seed;
 const volatile __u64 boot_to_real_ns; /* when we started; what the clock did since does not matter */
+const volatile __u8 tracepoints_preempt; /* programs on them are preempted (kern/preempt.h) */
 const volatile __u8 track_listeners; /* every TCP listener is tracked */
 const volatile __u8 track_programs;  /* a process may be selected by its program */
 const volatile __u64 track_ports[1024]; /* bitmap of ports whose listeners are tracked at once */
@@ -351,20 +352,8 @@ static __always_inline void undecoded(struct conn *c, enum undecoded why)
 	__sync_fetch_and_add(&undecoded_cnt[why], 1);
 }
 
-/* Programs on tracepoints are not preempted, only interrupted: whoever comes in between is through
- * before they go on, so looking and taking need not be one step. `preemptible` programs are not so
- * orderly. */
-static __always_inline int scratch_take(struct scratch *s, int preemptible)
-{
-	if (preemptible)
-		return !__sync_val_compare_and_swap(&s->busy, 0, 1);
-	if (*(volatile __u32 *)&s->busy)
-		return 0;
-	*(volatile __u32 *)&s->busy = 1;
-	return 1;
-}
-
-static __always_inline struct scratch *scratch_claim(int preemptible)
+/* A run may be interrupted, and some are preempted, by others that take another one. */
+static __always_inline struct scratch *scratch_claim(void)
 {
 	__u32 i;
 
@@ -372,7 +361,7 @@ static __always_inline struct scratch *scratch_claim(int preemptible)
 		__u32 at = i;
 		struct scratch *s = bpf_map_lookup_elem(&scratches, &at);
 
-		if (s && scratch_take(s, preemptible))
+		if (s && !__sync_val_compare_and_swap(&s->busy, 0, 1))
 			return s;
 	}
 	lost(LOST_SCRATCH_BUSY);

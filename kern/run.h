@@ -82,11 +82,11 @@ static __always_inline struct conn *conn_get(struct sock *sk, struct conn *c)
 	return c;
 }
 
-/* A run for this connection begins: takes working memory and says whose it is. preemptible: see
- * scratch_take. 0, or -1 when there is none. */
-static __always_inline int event_begin(struct event *e, const struct proc *p, __u32 key, int preemptible)
+/* A run for this connection begins: takes working memory and says whose it is. 0, or -1
+ * when there is none. */
+static __always_inline int event_begin(struct event *e, const struct proc *p, __u32 key)
 {
-	struct scratch *s = scratch_claim(preemptible);
+	struct scratch *s = scratch_claim();
 
 	if (!s)
 		return -1;

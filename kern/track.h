@@ -77,8 +77,7 @@ static __always_inline void proc_listens(struct sock *sk)
 	proc_tell(t, PROC_LISTEN, port, 0, flags, BPF_RB_FORCE_WAKEUP);
 }
 
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(proc_forks, struct task_struct *parent, struct task_struct *child)
+static __always_inline int on_process_fork(struct task_struct *parent, struct task_struct *child)
 {
 	__u32 from = parent->tgid, key = child->tgid, flags;
 
@@ -94,8 +93,13 @@ int BPF_PROG(proc_forks, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(proc_execs, struct task_struct *t)
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(proc_forks, struct task_struct *parent, struct task_struct *child)
+{
+	return AT_TRACEPOINT(on_process_fork(parent, child));
+}
+
+static __always_inline int on_process_exec(struct task_struct *t)
 {
 	__u32 key = t->tgid, flags = 0;
 
@@ -107,9 +111,14 @@ int BPF_PROG(proc_execs, struct task_struct *t)
 	return 0;
 }
 
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(proc_execs, struct task_struct *t)
+{
+	return AT_TRACEPOINT(on_process_exec(t));
+}
+
 /* The agent takes the entry out later: sockets are closed after this. */
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(proc_exits, struct task_struct *t)
+static __always_inline int on_process_exit(struct task_struct *t)
 {
 	__u32 flags = t->pid == t->tgid ? proc_flags_of(t->tgid) : 0;
 
@@ -119,6 +128,12 @@ int BPF_PROG(proc_exits, struct task_struct *t)
 		__sync_fetch_and_add(&procs_gen, 1);
 	proc_tell(t, PROC_EXIT, 0, 0, flags, BPF_RB_NO_WAKEUP);
 	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(proc_exits, struct task_struct *t)
+{
+	return AT_TRACEPOINT(on_process_exit(t));
 }
 
 /* Processes that are there at start, with what they listen on. Once per open file. */

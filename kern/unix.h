@@ -42,7 +42,7 @@ static __always_inline __u32 unix_pos(struct dir_state *d)
 }
 
 /* Is this the beginning of something that we could trace? Then the agent shall attach the other hook. */
-static __always_inline void unix_notice(__u32 len, int preemptible)
+static __always_inline void unix_notice(__u32 len)
 {
 	struct scratch *s;
 	__u8 b[HELD_MAX] = {};
@@ -50,7 +50,7 @@ static __always_inline void unix_notice(__u32 len, int preemptible)
 
 	if (unix_seen)
 		return;
-	s = scratch_claim(preemptible);
+	s = scratch_claim();
 	if (!s)
 		return;
 	chunk_done(s, len);

@@ -85,6 +85,7 @@ struct task_struct {
 	struct thread_info thread_info;
 	struct files_struct *files;
 	unsigned int flags;
+	unsigned short migration_disabled;
 	int pid, tgid;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;

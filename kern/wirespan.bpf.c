@@ -17,6 +17,7 @@
 
 #include "kern/feed.h"
 #include "kern/headers.h"
+#include "kern/preempt.h"
 #include "kern/run.h"
 #include "kern/unix.h"
 
@@ -93,7 +94,7 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 	struct event e = { .sk = sk, .c = c, .dir = TX };
 	__u32 pos;
 
-	if (!c || c->flags & CONN_SILENT || event_begin(&e, by->p, by->key, how != SEND_STEP))
+	if (!c || c->flags & CONN_SILENT || event_begin(&e, by->p, by->key))
 		return;
 	conn_remember(c, by);
 	conn_identify(c, e.s, tp);
@@ -116,14 +117,14 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 }
 
 /* A Unix-domain socket has taken n bytes. */
-static __always_inline void conn_sent(struct sock *sk, int n, struct caller *by, int preemptible)
+static __always_inline void conn_sent(struct sock *sk, int n, struct caller *by)
 {
 	struct conn *c = conn_get(sk, by->c);
 	struct event e = { .sk = sk, .c = c, .dir = TX };
 
 	if (!c || c->flags & CONN_SILENT)
 		return;
-	if (event_begin(&e, by->p, by->key, preemptible)) {
+	if (event_begin(&e, by->p, by->key)) {
 		unix_missed(&c->dir[TX], n);
 		return;
 	}
@@ -207,8 +208,7 @@ static __always_inline void conn_read(struct event *e, struct tcp_sock *tp, int 
 		conn_follow(e);
 }
 
-static __always_inline void conn_received(struct sock *sk, int n, int flags, struct caller *by,
-					  int preemptible)
+static __always_inline void conn_received(struct sock *sk, int n, int flags, struct caller *by)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct conn *c = conn_get(sk, by->c);
@@ -221,7 +221,7 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 		unix_missed(&c->dir[RX], n);
 		return;
 	}
-	if (!event_begin(&e, by->p, by->key, preemptible)) {
+	if (!event_begin(&e, by->p, by->key)) {
 		conn_remember(c, by);
 		options_arrive(&e);
 		conn_read(&e, tp, n, flags);
@@ -234,7 +234,6 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 
 /* --- providers --- */
 
-/* preemptible: see scratch_claim. */
 static __always_inline int on_send(struct sock *sk, const struct msghdr *msg, __u32 size,
 				   enum send_how how)
 {
@@ -258,7 +257,7 @@ static __always_inline int on_other(struct sock *sk, __u16 proto)
 	return 0;
 }
 
-static __always_inline int on_receive(struct sock *sk, int n, int flags, int preemptible)
+static __always_inline int on_receive(struct sock *sk, int n, int flags)
 {
 	__u16 family = sk->__sk_common.skc_family;
 	struct caller by;
@@ -272,25 +271,25 @@ static __always_inline int on_receive(struct sock *sk, int n, int flags, int pre
 	if (!(by.p->flags & PROC_GO))
 		thread_reads(n);
 	if (family == AF_UNIX_ && !unix_on) {
-		unix_notice(n, preemptible);
+		unix_notice(n);
 		return 0;
 	}
 	if (family != AF_UNIX_ && sk->sk_protocol != IPPROTO_TCP_)
 		return on_other(sk, sk->sk_protocol);
-	conn_received(sk, n, flags, &by, preemptible);
+	conn_received(sk, n, flags, &by);
 	return 0;
 }
 
 SEC("?tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(send_tp, const struct sock *sk, const struct msghdr *msg)
 {
-	return on_send((struct sock *)sk, msg, 0, SEND_STEP);
+	return AT_TRACEPOINT(on_send((struct sock *)sk, msg, 0, SEND_STEP));
 }
 
 SEC("?fentry/tcp_sendmsg_locked")
 int BPF_PROG(send_fentry, struct sock *sk, struct msghdr *msg)
 {
-	return on_send(sk, msg, 0, SEND_ALL);
+	return AT_FUNCTION(on_send(sk, msg, 0, SEND_ALL));
 }
 
 /* A socket of `headed`: its messages come by here, and then as pages that are passed over, having been seen.
@@ -299,35 +298,35 @@ int BPF_PROG(send_fentry, struct sock *sk, struct msghdr *msg)
 SEC("?fentry/tcp_bpf_sendmsg")
 int BPF_PROG(send_headed, struct sock *sk, struct msghdr *msg)
 {
-	return headers_on ? on_send(sk, msg, 0, SEND_AHEAD) : 0;
+	return headers_on ? AT_FUNCTION(on_send(sk, msg, 0, SEND_AHEAD)) : 0;
 }
 
 /* Until 6.5 the pages of sendfile and splice went around tcp_sendmsg_locked. */
 SEC("?fentry/do_tcp_sendpages")
 int BPF_PROG(send_pages_fentry, struct sock *sk, void *page, int offset, size_t size)
 {
-	return on_send(sk, NULL, (__u32)size, SEND_PAGE);
+	return AT_FUNCTION(on_send(sk, NULL, (__u32)size, SEND_PAGE));
 }
 
 SEC("?tp_btf/sock_recv_length")
 int BPF_PROG(receive_tp, struct sock *sk, int ret, int flags)
 {
-	return on_receive(sk, ret, flags, 0);
+	return AT_TRACEPOINT(on_receive(sk, ret, flags));
 }
 
-static __always_inline int on_sent(struct sock *sk, int n, int preemptible)
+static __always_inline int on_sent(struct sock *sk, int n)
 {
 	struct caller by;
 
 	if (sock_is_unix_stream(sk) && n > 0 && caller_tracked(&by, sk))
-		conn_sent(sk, n, &by, preemptible);
+		conn_sent(sk, n, &by);
 	return 0;
 }
 
 SEC("?tp_btf/sock_send_length")
 int BPF_PROG(send_unix_tp, struct sock *sk, int ret, int flags)
 {
-	return on_sent(sk, ret, 0);
+	return AT_TRACEPOINT(on_sent(sk, ret));
 }
 
 SEC("?fexit/unix_stream_sendmsg")
@@ -337,7 +336,7 @@ int BPF_PROG(send_unix_fexit, struct socket *sock, struct msghdr *msg, size_t le
 
 	if (bpf_get_func_ret(ctx, &ret) || !sock->sk)
 		return 0;
-	return on_sent(sock->sk, (int)ret, 1);
+	return AT_FUNCTION(on_sent(sock->sk, (int)ret));
 }
 
 SEC("?fexit/unix_stream_recvmsg")
@@ -347,7 +346,7 @@ int BPF_PROG(receive_unix_fexit, struct socket *sock, struct msghdr *msg, size_t
 
 	if (bpf_get_func_ret(ctx, &ret) || !sock->sk)
 		return 0;
-	return on_receive(sock->sk, (int)ret, flags, 1);
+	return AT_FUNCTION(on_receive(sock->sk, (int)ret, flags));
 }
 
 /* Nothing behind flags is named: 7.2 dropped an argument. */
@@ -358,7 +357,7 @@ int BPF_PROG(receive_fexit, struct sock *sk, struct msghdr *msg, size_t len, int
 
 	if (bpf_get_func_ret(ctx, &ret))
 		return 0;
-	return on_receive(sk, (int)ret, flags, 1);
+	return AT_FUNCTION(on_receive(sk, (int)ret, flags));
 }
 
 /* Where no hook sees what all kinds of sockets receive. */
@@ -383,7 +382,7 @@ static __always_inline void conn_opening(struct sock *sk)
 		return;
 	c->flags |= CONN_OPENER | CONN_YOUNG;
 	c->flags &= ~CONN_GUESSED;
-	s = scratch_claim(0);
+	s = scratch_claim();
 	if (!s)
 		return;
 	s->proc = *p;
@@ -431,7 +430,7 @@ static __always_inline void conn_closing(struct sock *sk, struct conn *c, int cl
 	if (conn_is_idle(c))
 		return;
 	p = proc_tracked(key);
-	if (p && !event_begin(&e, p, key, 0)) {
+	if (p && !event_begin(&e, p, key)) {
 		conn_finish(&e, closed);
 		event_end(&e);
 	} else if (closed) {
@@ -454,8 +453,7 @@ static __always_inline int conn_is_read(const struct conn *c, struct sock *sk)
 
 static __always_inline void proc_listens(struct sock *sk);
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(sock_state, struct sock *sk, int old, int state)
+static __always_inline int on_state(struct sock *sk, int state)
 {
 	struct conn *c;
 
@@ -473,9 +471,14 @@ int BPF_PROG(sock_state, struct sock *sk, int old, int state)
 	return 0;
 }
 
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(sock_state, struct sock *sk, int old, int state)
+{
+	return AT_TRACEPOINT(on_state(sk, state));
+}
+
 /* The program has let go of it. What came before a reset or the last FIN waited for it until now. */
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(sock_destroyed, struct sock *sk)
+static __always_inline int on_destroy(struct sock *sk)
 {
 	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
 
@@ -485,6 +488,12 @@ int BPF_PROG(sock_destroyed, struct sock *sk)
 	slot_forget(c);
 	conn_closing(sk, c, 1);
 	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(sock_destroyed, struct sock *sk)
+{
+	return AT_TRACEPOINT(on_destroy(sk));
 }
 
 #include "kern/handover.h"

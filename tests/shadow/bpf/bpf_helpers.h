@@ -12,6 +12,9 @@
 #define __type(name, val) __typeof__(val) *name
 
 #define SEC(name)
+#define __ksym
+#undef __weak
+#define __weak __attribute__((weak)) /* nobody has it: a kernel without it */
 #undef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 #undef __noinline
