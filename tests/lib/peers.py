@@ -17,6 +17,7 @@ import urllib.parse
 
 import wait
 from stack import ROOT
+from tempo import LEFT_OUT
 
 PROGS = os.path.join(ROOT, "tests", "live", "progs")
 PYTHON = "/usr/bin/python3"
@@ -140,7 +141,8 @@ class Losses:
 
     def now(self):
         return {k: v for k, v in self.tempo.metrics().items()
-                if k.startswith(("wirespan_lost_total", "wirespan_undecoded_total"))}
+                if k.startswith(("wirespan_lost_total", "wirespan_undecoded_total"))
+                and k.split('"')[1] not in LEFT_OUT}
 
     def since(self):
         return {k.split('"')[1]: int(v - self.before.get(k, 0)) for k, v in self.now().items()

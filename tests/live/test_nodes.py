@@ -15,6 +15,7 @@ import wait
 from collector import Collector, free_port
 from nodes import ADDRESS, SERVER, Node, Wire, ask, spans_of
 from peers import PREFIX, Pair, await_traced, request
+from tempo import KERNEL
 
 ON = ("--propagation-tcp-option", "on")
 LARGE = 20000  # bytes of a body that goes with the head
@@ -107,11 +108,7 @@ def assert_old_joined(a, b, pair):
     assert_joined(*found, [(x.path, 0, False) for x in pair.truth])
 
 
-def kernel():
-    return tuple(int(n) for n in os.uname().release.split(".")[:2])
-
-
-@pytest.mark.skipif(kernel() < (6, 12), reason="this kernel does not let old connections have it")
+@pytest.mark.skipif(KERNEL < (6, 12), reason="this kernel does not let old connections have it")
 @pytest.mark.parametrize("lossy", [False, True], ids=["whole", "packets-lost"])
 def test_old_connections(wire, folder, lossy):
     """One idle, one by IPv6, one with a request under way: all requests that follow are joined, with bodies
@@ -143,7 +140,7 @@ def test_old_connections(wire, folder, lossy):
         rest(end_half, 20)
 
 
-@pytest.mark.skipif(kernel() >= (6, 12), reason="old connections have it")
+@pytest.mark.skipif(KERNEL >= (6, 12), reason="old connections have it")
 def test_old_connections_go_without(wire, folder):
     """A sentence says so, and what went without is counted (the last one when the next is sent)."""
     with contextlib.closing(OldPair(wire, "kw", "4")) as pair, node(folder, "kw", *ON) as c:

@@ -36,4 +36,4 @@ def test_busy_threads(folder):
         assert p.returncode == 0
         tempo = c.tempo()
         assert tempo.metrics()['wirespan_connections_total{protocol="http1"}'] == 2 * PAIRS
-        assert tempo.losses().get("recursion", 0) * 40 <= RUNS
+        assert tempo.metrics()['wirespan_lost_total{reason="recursion"}'] * 40 <= RUNS

@@ -17,11 +17,10 @@ import pytest
 from collector import BINARY
 from measure import fdinfo
 from stack import ROOT
+from tempo import KERNEL, PREEMPTED
 
-KERNEL = tuple(int(n) for n in os.uname().release.split(".")[:2])
 BUDGET = os.path.join(ROOT, "tests", "vm", "budget.txt")
 SLACK_PERCENT = 15
-PREEMPTED_SINCE = (7, 2)  # or a little before
 
 ALWAYS, NEVER = (0, 0), (1000, 0)
 HOOKS = (  # of each verb in the order of preference; the kernels that have it: from, until
@@ -100,7 +99,7 @@ def calls(pid, program):
 
 def test_preemption_is_put_off(collector):
     """Where programs on tracepoints are preempted, and only there: it costs 50 ns a run."""
-    assert ("bpf_local_irq_restore" in calls(collector.pid, "sock_state")) == (KERNEL >= PREEMPTED_SINCE)
+    assert ("bpf_local_irq_restore" in calls(collector.pid, "sock_state")) == PREEMPTED
 
 
 def budgets():
