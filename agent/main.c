@@ -392,7 +392,6 @@ static int query_main(int argc, char **argv)
 	a.search.q = str_of(a.text);
 	log_set_level(LOG_ERROR);
 	open_files_raise();
-	heaps_share();
 	store_on_fault(false, NULL);
 	strbuf_init(&why);
 	if (config_load(&c, argc, argv, &why)) {

@@ -17,8 +17,8 @@ static __always_inline __u64 id_new(struct conn *c)
 	return mix64(c->id_state);
 }
 
-/* A trace's id begins with the time in 17 ms, its first byte the highest: so traces of one time lie side by
- * side in the store's index. The rest is random. */
+/* A trace's id begins with the time in steps of 17 ms, its first byte the highest: so traces of one time lie
+ * side by side in the store's index. The rest is random. */
 static __always_inline void trace_new(struct conn *c, struct exchange *x)
 {
 	x->trace[0] = id_new(c) >> 32 << 32 | bpf_htonl((__u32)((x->start_ns + boot_to_real_ns) >> 24));

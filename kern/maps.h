@@ -352,7 +352,7 @@ static __always_inline void undecoded(struct conn *c, enum undecoded why)
 	__sync_fetch_and_add(&undecoded_cnt[why], 1);
 }
 
-/* A run may be interrupted, and some are preempted, by others that take another one. */
+/* Whoever interrupts a run, or takes its CPU, finds the first one busy and takes another. */
 static __always_inline struct scratch *scratch_claim(void)
 {
 	__u32 i;

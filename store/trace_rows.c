@@ -33,8 +33,11 @@ static int row_cmp(const void *a, const void *b)
 int trace_rows_put(struct trace_rows *r, MDB_txn *txn, MDB_dbi traces)
 {
 	MDB_cursor *cur;
-	int rc = mdb_cursor_open(txn, traces, &cur);
+	int rc;
 
+	if (r->cnt == 0)
+		return 0;
+	rc = mdb_cursor_open(txn, traces, &cur);
 	if (rc)
 		return store_err(rc);
 	qsort(r->at, r->cnt, sizeof(*r->at), row_cmp);
