@@ -1,28 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* procs.c - the table of processes and the reading of /proc/<pid> that fills it. What the files
- * mean is decided in names.c, program.c and unit.c; who is traced in discover.c. Called by the
- * drain thread. The invariants: an entry never changes after it was made (a new program gets a new
- * entry, since spans may still point at the old one), and every file is read through one open
- * folder of the process, so that a pid that is given away meanwhile reads as gone and never as
- * somebody else. */
+/* procs.c - the table of processes, each described from its /proc/<pid>. The files are read by
+ * proc_dir.c; what they mean is decided in names.c, program.c and unit.c; who is traced in
+ * discover.c. Called by the drain thread. The invariant: an entry never changes after it was made (a
+ * new program gets a new entry, since spans may still point at the old one). */
 #include "agent/procs.h"
 #include "agent/names.h"
+#include "agent/proc_dir.h"
 #include "agent/program.h"
 #include "agent/span_build.h"
 #include "agent/unit.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
 	BUCKETS = 1024,
-	FILE_BUF = 128 * 1024, /* of environ and cmdline no more than this is looked at */
+	FILE_MAX = 128 * 1024, /* of environ and cmdline no more than this is looked at */
 	ATTRS_MAX = 32 + NAMES_ATTRS_MAX,
-	TICK_NS = 10000000, /* a clock tick of /proc is 10 ms everywhere */
 };
 
 static const uint64_t linger_ns = 10ull * NS_PER_S;
@@ -42,7 +39,7 @@ struct procs {
 	char own_unit[UNIT_NAME_MAX];
 	struct entry *buckets[BUCKETS];
 	size_t ended_cnt; /* entries that a sweep may free */
-	char buf[FILE_BUF];
+	char buf[FILE_MAX];
 };
 
 /* A process while it is being described. Texts live in the arena until the entry is packed. */
@@ -168,78 +165,13 @@ static void entry_free(struct entry *e)
 	free(e);
 }
 
-/* --- /proc/<pid> --- */
+/* --- describing --- */
 
-/* A file of the process in p->buf, cut at its size; empty when it cannot be read. */
+/* In p->buf, until the next one. */
 static struct str file_read(struct procs *p, int dir, const char *name)
 {
-	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	size_t len = 0;
-	ssize_t n = 1;
-
-	while (fd >= 0 && n > 0 && len < sizeof(p->buf)) {
-		n = read(fd, p->buf + len, sizeof(p->buf) - len);
-		len += n > 0 ? (size_t)n : 0;
-	}
-	if (fd >= 0)
-		close(fd);
-	return (struct str){p->buf, len};
+	return proc_dir_read(dir, name, p->buf, sizeof(p->buf));
 }
-
-/* The numbered field of a stat file, counted as in proc(5); the name in it may hold anything. */
-static uint64_t stat_field(struct str stat, int field)
-{
-	const char *p = stat.len ? memrchr(stat.p, ')', stat.len) : NULL, *end = stat.p + stat.len;
-	uint64_t n = 0;
-
-	for (int i = 2; p && p < end && i < field; i++) {
-		p = memchr(p, ' ', (size_t)(end - p));
-		p = p ? p + 1 : NULL;
-	}
-	for (; p && p < end && *p >= '0' && *p <= '9'; p++)
-		n = n * 10 + (uint64_t)(*p - '0');
-	return n;
-}
-
-static bool same_start(uint64_t ticks, uint64_t start_ns)
-{
-	uint64_t want = start_ns / TICK_NS;
-
-	return !start_ns || (ticks + 1 >= want && ticks <= want + 1);
-}
-
-/* Folder of the process, or -ESRCH when it is gone or its pid belongs to a later one. */
-static int proc_open(struct procs *p, struct draft *d)
-{
-	struct str stat;
-	char path[512];
-	int dir;
-
-	snprintf(path, sizeof(path), "%s/%u", p->root, d->pi.pid);
-	dir = d->pi.pid ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-	if (dir < 0)
-		return -ESRCH;
-	stat = file_read(p, dir, "stat");
-	if (!stat.len || !same_start(stat_field(stat, 22), d->pi.start_ns)) {
-		close(dir);
-		return -ESRCH;
-	}
-	d->pi.ppid = (uint32_t)stat_field(stat, 4);
-	return dir;
-}
-
-static struct str exe_read(struct procs *p, struct draft *d, int dir)
-{
-	static const char gone[] = " (deleted)";
-	ssize_t n = readlinkat(dir, "exe", p->buf, sizeof(p->buf));
-	size_t len = n > 0 ? (size_t)n : 0, tail = sizeof(gone) - 1;
-
-	if (len > tail && memcmp(p->buf + len - tail, gone, tail) == 0)
-		len -= tail;
-	return arena_str(&d->a, p->buf, len);
-}
-
-/* --- describing --- */
 
 /* A unit that we are in ourselves (a session, a CI job) says nothing of what was started in it. */
 static struct str unit_of(struct procs *p, struct draft *d, int dir)
@@ -255,7 +187,8 @@ static void program_take(struct procs *p, struct draft *d, int dir)
 	struct program prog;
 	int fd;
 
-	d->pi.exe = exe_read(p, d, dir);
+	d->pi.exe = proc_dir_exe(dir, p->buf, sizeof(p->buf));
+	d->pi.exe = arena_str(&d->a, d->pi.exe.p, d->pi.exe.len);
 	if (!d->pi.exe.len) {
 		/* A kernel thread, or one that we may not look at: its short name is left. */
 		struct str comm = file_read(p, dir, "comm");
@@ -401,26 +334,42 @@ static void entry_end(struct procs *p, struct entry *e)
 	}
 }
 
-static struct entry *describe(struct procs *p, struct draft *d, const struct entry *parent)
+/* False: it is gone. */
+static bool draft_fill(struct procs *p, struct draft *d, const struct entry *parent)
 {
-	struct entry *e;
-	int dir = -1;
+	int dir;
 
 	d->pi.is_self = d->pi.pid == (uint32_t)getpid();
 	d->pi.is_login = d->pi.pid == 1 || d->pi.key == 1;
-	if (parent)
+	if (parent) {
 		draft_inherit(d, parent);
-	else
-		dir = proc_open(p, d);
-	if (dir >= 0) {
-		draft_read(p, d, dir);
-		close(dir);
+		return true;
 	}
+	dir = d->pi.pid ? proc_dir_open(p->root, d->pi.pid, d->pi.start_ns, &d->pi.ppid) : -1;
+	if (dir < 0)
+		return false;
+	draft_read(p, d, dir);
+	close(dir);
+	return true;
+}
+
+static struct entry *entry_of(struct procs *p, struct draft *d)
+{
+	struct entry *e;
+
 	draft_finish(p, d);
 	e = entry_new(d);
 	kube_put(d->pi.where);
+	return e;
+}
+
+static struct entry *describe(struct procs *p, struct draft *d, const struct entry *parent)
+{
+	bool is_there = draft_fill(p, d, parent);
+	struct entry *e = entry_of(p, d);
+
 	/* One that was gone already may never be said to have ended. */
-	if (!parent && dir < 0 && d->pi.pid)
+	if (!is_there && d->pi.pid)
 		entry_end(p, e);
 	return e;
 }
@@ -496,19 +445,32 @@ void procs_sweep(struct procs *p, uint64_t now_mono_ns)
 	}
 }
 
-/* The new entry stands before the old one, which spans may still point at. */
+/* What was decided of it. */
+static void entry_take_over(struct entry *e, const struct entry *old)
+{
+	e->pi.flags = old->pi.flags;
+	e->pi.port = old->pi.port;
+	e->pi.is_noted = old->pi.is_noted;
+	e->pi.is_refused = old->pi.is_refused;
+}
+
+/* The new entry stands before the old one, which spans may still point at. NULL: the process has just
+ * ended, and /proc knows less of it than we do. */
 static struct entry *entry_renew(struct procs *p, struct entry *old, struct entry **bucket)
 {
 	struct draft d = {.pi = {.key = old->pi.key, .pid = old->pi.pid,
 				 .start_ns = old->pi.start_ns}};
-	struct entry *e;
+	struct entry *e = NULL;
 
 	arena_init(&d.a, 0);
-	e = describe(p, &d, NULL);
+	if (draft_fill(p, &d, NULL) && (d.pi.exe.len || !old->pi.exe.len))
+		e = entry_of(p, &d);
+	else
+		kube_put(d.pi.where);
 	arena_fini(&d.a);
-	e->pi.flags = old->pi.flags;
-	e->pi.port = old->pi.port;
-	e->pi.is_noted = old->pi.is_noted;
+	if (!e)
+		return NULL;
+	entry_take_over(e, old);
 	e->next = *bucket;
 	*bucket = e;
 	old->is_superseded = true;
@@ -521,10 +483,12 @@ bool procs_refresh(struct procs *p, procs_renewed_fn *fn, void *arg)
 	if (!kube_refresh(p->kube))
 		return false;
 	for (size_t i = 0; i < BUCKETS; i++)
-		for (struct entry *e = p->buckets[i], *next; e; e = next) {
-			next = e->next;
-			if (!e->ended_ns && kube_is_old(e->pi.where))
-				fn(arg, &entry_renew(p, e, &p->buckets[i])->pi);
+		for (struct entry *e = p->buckets[i], *renewed; e; e = e->next) {
+			renewed = !e->ended_ns && kube_is_old(e->pi.where)
+					  ? entry_renew(p, e, &p->buckets[i])
+					  : NULL;
+			if (renewed)
+				fn(arg, &renewed->pi);
 		}
 	return true;
 }

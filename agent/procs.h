@@ -51,8 +51,8 @@ void procs_changed(struct procs *p, uint32_t key);
 void procs_ended(struct procs *p, uint32_t key);
 void procs_sweep(struct procs *p, uint64_t now_mono_ns);
 /* Describes anew the processes of pods of which the API has said more, and tells of each; what
- * discover.c decided of it stays. Is there any news, if only of containers whose processes are not
- * known any more? */
+ * discover.c decided of it stays, and one that has just ended keeps all that is known of it. Is
+ * there any news, if only of containers whose processes are not known any more? */
 typedef void procs_renewed_fn(void *arg, struct proc_info *pi);
 bool procs_refresh(struct procs *p, procs_renewed_fn *fn, void *arg);
 struct kube *procs_kube(struct procs *p);

@@ -7,6 +7,8 @@ The real cluster is scripts/kind-test; here processes run in cgroups with a pod'
 import http.client
 import os
 import subprocess
+import threading
+from concurrent import futures
 
 import pytest
 
@@ -15,6 +17,7 @@ from collector import Collector, free_port
 from kube import ApiServer, Pod, service
 from peers import is_traced
 from programs import answers, run_client
+from tempo import attrs_of
 
 PODS = "/api/v1/pods"
 CAP_SYS_PTRACE = 19
@@ -50,16 +53,17 @@ def collector(folder, api, token):
 
 
 class PodServer:
-    """A web server of which nobody says a name, in the pod."""
+    """A web server of which nobody says a name, in the pod; forks: for each request."""
 
-    def __init__(self, collector, pod, folder):
+    def __init__(self, collector, pod, folder, forks=False):
         self.port, self.tempo = free_port(), collector.tempo()
         env = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
+        command = ["busybox", "httpd", "-f", "-p", f"127.0.0.1:{self.port}", "-h", folder] if forks else [
+            "/usr/bin/python3", "-m", "http.server", "--bind", "127.0.0.1", str(self.port), "--directory",
+            folder]
         with open(os.path.join(folder, "server.log"), "wb") as log:
-            self.process = subprocess.Popen(
-                pod.args("/usr/bin/python3", "-m", "http.server", "--bind", "127.0.0.1", str(self.port),
-                         "--directory", folder),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True)
+            self.process = subprocess.Popen(pod.args(*command), stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, env=env, start_new_session=True)
         try:
             wait.until("the server", lambda: answers(self.port), 15)
             wait.until("it is traced", lambda: is_traced(collector, self.process.pid), 15)
@@ -74,12 +78,15 @@ class PodServer:
         self.process.terminate()
         self.process.wait(15)
 
-    def resource(self, path):
-        """The resource attributes of the span of one request."""
+    def ask(self, path):
         conn = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
         conn.request("GET", path)
         conn.getresponse().read()
         conn.close()
+
+    def resource(self, path):
+        """The resource attributes of the span of one request."""
+        self.ask(path)
         found = wait.until(f"a span of {path}", lambda: self.tempo.search(
             '{ span.url.path = "%s" && kind = server }' % path, 5, 60), 15)
         return self.tempo.trace(found[0]["traceID"])[0].resource
@@ -133,6 +140,35 @@ def test_api(folder, api, pod, collector, token):
         assert found
     assert {q.get("fieldSelector") for p, q, _ in api.requests if p == PODS} == {"spec.nodeName=node-1"}
     assert {auth for _, _, auth in api.requests} == {"Bearer first"}
+
+
+def test_change_while_processes_end(folder, api, pod, collector):
+    """The pod changes, again and again, while processes of it begin and end: what is known of one that
+    has just ended stays."""
+    ended, rounds = threading.Event(), 10
+
+    def ask_on(server, client):
+        cnt = 0
+        while not ended.is_set():
+            server.ask(f"/ends-{client}-{cnt}")
+            cnt += 1
+        return cnt
+
+    with PodServer(collector, pod, folder, forks=True) as server, futures.ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(ask_on, server, n) for n in range(4)]
+        try:
+            for n in range(rounds):
+                api.streams[PODS].put(("MODIFIED", pod.object(n + 2, annotations={
+                    "resource.opentelemetry.io/service.name": f"name-{n}"})))
+                server.until(f"/round-{n}", "service.name", f"name-{n}")
+        finally:
+            ended.set()
+        cnt = sum(c.result() for c in clients)
+        ends = '{ kind = server && span.url.path =~ "/ends-.*" } | select(resource.container.id)'
+        found = wait.until("their spans", lambda: (lambda t: t if len(t) >= cnt else None)(
+            server.tempo.search(ends, 100000, 100)), 15)
+    of = [attrs_of(s["attributes"]).get("container.id") for t in found for s in t["spanSets"][0]["spans"]]
+    assert len(of) == cnt and set(of) == {pod.id}
 
 
 @pytest.mark.parametrize("fault", [
