@@ -167,11 +167,30 @@ static int set_ignored_paths(struct wirespan_bpf *skel, const struct config *c)
 	return 0;
 }
 
+static const char TWIN[] = "_twin";
+
+/* The second program on the same hook (kern/twin.h), or NULL: it has none, or needs none on this kernel. */
+static struct bpf_program *twin_of(const struct loader *l, const char *program)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s%s", program, TWIN);
+	return l->preempts ? bpf_object__find_program_by_name(l->skel->obj, name) : NULL;
+}
+
+static bool is_twin(const struct bpf_program *p)
+{
+	return strstr(bpf_program__name(p), TWIN) != NULL;
+}
+
 static void prepare_provider(struct loader *l, const struct provider *pr)
 {
 	struct bpf_program *p = bpf_object__find_program_by_name(l->skel->obj, pr->program);
+	struct bpf_program *twin = twin_of(l, pr->program);
 
 	bpf_program__set_autoload(p, true);
+	if (twin)
+		bpf_program__set_autoload(twin, true);
 	if (pr->need == FUNCTION)
 		function_link_prepare(p, l->multi);
 }
@@ -214,8 +233,10 @@ static int provider_of(const struct bpf_program *p)
 	return -1;
 }
 
+/* And its twin. */
 static int attach_one(struct loader *l, struct bpf_program *p)
 {
+	struct bpf_program *twin = twin_of(l, bpf_program__name(p));
 	const struct bpf_object_skeleton *s = l->skel->skeleton;
 	struct bpf_link *link = bpf_program__attach(p);
 
@@ -224,7 +245,7 @@ static int attach_one(struct loader *l, struct bpf_program *p)
 	for (int i = 0; i < s->prog_cnt; i++)
 		if (*s->progs[i].prog == p)
 			*s->progs[i].link = link;
-	return 0;
+	return twin ? attach_one(l, twin) : 0;
 }
 
 static bool is_late(const struct bpf_program *p)
@@ -241,7 +262,7 @@ static int attach_all(struct loader *l, const struct bpf_program **ret_failed)
 	{
 		int err;
 
-		if (!bpf_program__autoload(p) || is_attached_apart(p) || is_late(p))
+		if (!bpf_program__autoload(p) || is_attached_apart(p) || is_late(p) || is_twin(p))
 			continue;
 		err = attach_one(l, p);
 		if (err) {
@@ -330,6 +351,25 @@ static int print_libbpf(enum libbpf_print_level level, const char *fmt, va_list 
 
 /* --- counters --- */
 
+static uint64_t missed_by(const struct bpf_program *p)
+{
+	struct bpf_prog_info info = {};
+	uint32_t len = sizeof(info);
+
+	if (bpf_program__fd(p) < 0 || bpf_obj_get_info_by_fd(bpf_program__fd(p), &info, &len))
+		return 0;
+	return info.recursion_misses;
+}
+
+/* What both of two twins were not run for is lost: no more than what either was not. */
+static uint64_t missed_with_twin(const struct loader *l, const struct bpf_program *p)
+{
+	const struct bpf_program *twin = twin_of(l, bpf_program__name(p));
+	uint64_t missed = missed_by(p), others = twin ? missed_by(twin) : missed;
+
+	return missed < others ? missed : others;
+}
+
 static void counters_read(void *arg)
 {
 	struct loader *l = arg;
@@ -345,11 +385,8 @@ static void counters_read(void *arg)
 	stat_set(l->dropped, l->skel->bss->dropped_cnt);
 	bpf_object__for_each_program(p, l->skel->obj)
 	{
-		struct bpf_prog_info info = {};
-		uint32_t len = sizeof(info);
-
-		if (bpf_program__fd(p) >= 0 && !bpf_obj_get_info_by_fd(bpf_program__fd(p), &info, &len))
-			missed += info.recursion_misses;
+		if (!is_twin(p))
+			missed += missed_with_twin(l, p);
 	}
 	stat_set(l->missed, missed);
 }

@@ -145,7 +145,7 @@ struct dir_state {
 	__u8 held[HELD_MAX];
 	__u8 deep;   /* responses: one ended when the next request had been sent already */
 	__u8 turned; /* responses: see again.h */
-	__u8 pad;
+	__u8 told;   /* of a Unix-domain socket: see twin.h */
 };
 
 enum conn_flags {

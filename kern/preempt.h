@@ -5,8 +5,8 @@
  * its scheduler ends a time slice wherever it is (HRTICK): on a busy CPU one run of 25 was lost.
  * What must survive an edit: bpf_preempt_enable() alone would give way to the next task there and then,
  * with the program still running. With interrupts off it does not, and when the kernel looks again the
- * program is over. A few instructions at both ends of a run are not covered, nor is what comes in between in
- * softirq: that stays counted. A kernel without these functions (6.10, 6.14) runs programs as ever. */
+ * program is over. A few instructions at both ends of a run are not covered: for them hooks have a second
+ * program (kern/twin.h). A kernel without these functions (6.10, 6.14) runs programs as ever. */
 #ifndef WIRESPAN_PREEMPT_H
 #define WIRESPAN_PREEMPT_H
 

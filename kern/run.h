@@ -4,7 +4,7 @@
 #ifndef WIRESPAN_RUN_H
 #define WIRESPAN_RUN_H
 
-#include "kern/feed.h"
+#include "kern/twin.h"
 
 static __always_inline __u32 current_key(void)
 {
@@ -23,6 +23,7 @@ struct caller {
 	struct conn *c; /* if there is one already */
 	struct proc *p;
 	__u32 key, gen;
+	enum which which;
 };
 
 static __always_inline __u16 proc_check(__u32 key, const struct proc *p)
@@ -36,8 +37,9 @@ static __always_inline int conn_knows(const struct conn *c, __u32 key, __u32 gen
 }
 
 /* 1 when it is a tracked process. */
-static __always_inline int caller_tracked(struct caller *by, struct sock *sk)
+static __always_inline int caller_tracked(struct caller *by, struct sock *sk, enum which which)
 {
+	by->which = which;
 	by->key = current_key();
 	by->gen = *(volatile __u32 *)&procs_gen; /* before the lookup: a change in between shows */
 	by->c = sk->sk_bpf_storage ? bpf_sk_storage_get(&conns, sk, 0, 0) : NULL;

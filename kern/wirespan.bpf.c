@@ -49,6 +49,8 @@ static __always_inline void conn_taken(const struct event *e, struct tcp_sock *t
 	dir_leave(d);
 }
 
+enum { SEND_STEP_MAX = 64 * 1024 };
+
 enum send_how {
 	SEND_STEP, /* the hook runs again for the rest of a long send: 64 KiB at a time */
 	SEND_ALL,  /* it runs once for the whole of it */
@@ -104,7 +106,7 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 	if (how == SEND_AHEAD)
 		headers_again(&e, pos);
 	if (how != SEND_PAGE) {
-		chunk_sending(e.s, msg, how == SEND_STEP ? 64 * 1024 : 1 << 30);
+		chunk_sending(e.s, msg, how == SEND_STEP ? SEND_STEP_MAX : 1 << 30);
 		feed(&e, pos);
 	} else {
 		chunk_clear(e.s);
@@ -124,6 +126,7 @@ static __always_inline void conn_sent(struct sock *sk, int n, struct caller *by)
 
 	if (!c || c->flags & CONN_SILENT)
 		return;
+	twin_tell(&c->dir[TX], by->which);
 	if (event_begin(&e, by->p, by->key)) {
 		unix_missed(&c->dir[TX], n);
 		return;
@@ -216,6 +219,7 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 
 	if (!c || c->flags & CONN_SILENT)
 		return;
+	twin_tell(&c->dir[RX], by->which);
 	if (!dir_enter(&c->dir[RX]) && !dir_wait(&c->dir[RX])) {
 		lost(LOST_CONCURRENT);
 		unix_missed(&c->dir[RX], n);
@@ -239,8 +243,19 @@ static __always_inline int on_send(struct sock *sk, const struct msghdr *msg, __
 {
 	struct caller by;
 
-	if (caller_tracked(&by, sk))
+	if (caller_tracked(&by, sk, FIRST))
 		conn_sends(sk, msg, size, how, &by);
+	return 0;
+}
+
+static __always_inline int on_send_step(struct sock *sk, const struct msghdr *msg, enum which which)
+{
+	struct caller by;
+
+	if (!caller_tracked(&by, sk, which))
+		return 0;
+	if (which == FIRST || !by.c || !twin_sends(by.c, sk, msg, SEND_STEP_MAX))
+		conn_sends(sk, msg, 0, SEND_STEP, &by);
 	return 0;
 }
 
@@ -257,7 +272,7 @@ static __always_inline int on_other(struct sock *sk, __u16 proto)
 	return 0;
 }
 
-static __always_inline int on_receive(struct sock *sk, int n, int flags)
+static __always_inline int on_receive(struct sock *sk, int n, int flags, enum which which)
 {
 	__u16 family = sk->__sk_common.skc_family;
 	struct caller by;
@@ -266,7 +281,9 @@ static __always_inline int on_receive(struct sock *sk, int n, int flags)
 		return 0;
 	if (family != AF_INET_ && family != AF_INET6_ && !sock_is_unix_stream(sk))
 		return 0;
-	if (!caller_tracked(&by, sk))
+	if (!caller_tracked(&by, sk, which))
+		return 0;
+	if (which == TWIN && by.c && twin_received(by.c, sk, n))
 		return 0;
 	if (!(by.p->flags & PROC_GO))
 		thread_reads(n);
@@ -283,7 +300,13 @@ static __always_inline int on_receive(struct sock *sk, int n, int flags)
 SEC("?tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(send_tp, const struct sock *sk, const struct msghdr *msg)
 {
-	return AT_TRACEPOINT(on_send((struct sock *)sk, msg, 0, SEND_STEP));
+	return AT_TRACEPOINT(on_send_step((struct sock *)sk, msg, FIRST));
+}
+
+SEC("?tp_btf/tcp_sendmsg_locked")
+int BPF_PROG(send_tp_twin, const struct sock *sk, const struct msghdr *msg)
+{
+	return AT_TRACEPOINT(on_send_step((struct sock *)sk, msg, TWIN));
 }
 
 SEC("?fentry/tcp_sendmsg_locked")
@@ -311,14 +334,22 @@ int BPF_PROG(send_pages_fentry, struct sock *sk, void *page, int offset, size_t 
 SEC("?tp_btf/sock_recv_length")
 int BPF_PROG(receive_tp, struct sock *sk, int ret, int flags)
 {
-	return AT_TRACEPOINT(on_receive(sk, ret, flags));
+	return AT_TRACEPOINT(on_receive(sk, ret, flags, FIRST));
 }
 
-static __always_inline int on_sent(struct sock *sk, int n)
+SEC("?tp_btf/sock_recv_length")
+int BPF_PROG(receive_tp_twin, struct sock *sk, int ret, int flags)
+{
+	return AT_TRACEPOINT(on_receive(sk, ret, flags, TWIN));
+}
+
+static __always_inline int on_sent(struct sock *sk, int n, enum which which)
 {
 	struct caller by;
 
-	if (sock_is_unix_stream(sk) && n > 0 && caller_tracked(&by, sk))
+	if (!sock_is_unix_stream(sk) || n <= 0 || !caller_tracked(&by, sk, which))
+		return 0;
+	if (which == FIRST || !by.c || !twin_is_told(by.c, TX))
 		conn_sent(sk, n, &by);
 	return 0;
 }
@@ -326,7 +357,13 @@ static __always_inline int on_sent(struct sock *sk, int n)
 SEC("?tp_btf/sock_send_length")
 int BPF_PROG(send_unix_tp, struct sock *sk, int ret, int flags)
 {
-	return AT_TRACEPOINT(on_sent(sk, ret));
+	return AT_TRACEPOINT(on_sent(sk, ret, FIRST));
+}
+
+SEC("?tp_btf/sock_send_length")
+int BPF_PROG(send_unix_tp_twin, struct sock *sk, int ret, int flags)
+{
+	return AT_TRACEPOINT(on_sent(sk, ret, TWIN));
 }
 
 SEC("?fexit/unix_stream_sendmsg")
@@ -336,7 +373,7 @@ int BPF_PROG(send_unix_fexit, struct socket *sock, struct msghdr *msg, size_t le
 
 	if (bpf_get_func_ret(ctx, &ret) || !sock->sk)
 		return 0;
-	return AT_FUNCTION(on_sent(sock->sk, (int)ret));
+	return AT_FUNCTION(on_sent(sock->sk, (int)ret, FIRST));
 }
 
 SEC("?fexit/unix_stream_recvmsg")
@@ -346,7 +383,7 @@ int BPF_PROG(receive_unix_fexit, struct socket *sock, struct msghdr *msg, size_t
 
 	if (bpf_get_func_ret(ctx, &ret) || !sock->sk)
 		return 0;
-	return AT_FUNCTION(on_receive(sock->sk, (int)ret, flags));
+	return AT_FUNCTION(on_receive(sock->sk, (int)ret, flags, FIRST));
 }
 
 /* Nothing behind flags is named: 7.2 dropped an argument. */
@@ -357,7 +394,7 @@ int BPF_PROG(receive_fexit, struct sock *sk, struct msghdr *msg, size_t len, int
 
 	if (bpf_get_func_ret(ctx, &ret))
 		return 0;
-	return AT_FUNCTION(on_receive(sk, (int)ret, flags));
+	return AT_FUNCTION(on_receive(sk, (int)ret, flags, FIRST));
 }
 
 /* Where no hook sees what all kinds of sockets receive. */

@@ -3,8 +3,8 @@
 on that CPU out of it, until it goes on (kern/preempt.h). What was lost so is counted.
 
 Linux 7.2 preempts programs on tracepoints, and ends a time slice wherever it is (its scheduler's HRTICK). In
-tests/vm one run of 25 was lost there before programs put that off; a few instructions at both ends of a run
-remain, which there, where switching interrupts is slow, lose one of 70 to 300.
+tests/vm one run of 25 was lost there before programs put that off, then one of 70 to 300, and one of some
+thousands since sends and receives have a second program (kern/twin.h).
 """
 
 import os
@@ -36,4 +36,4 @@ def test_busy_threads(folder):
         assert p.returncode == 0
         tempo = c.tempo()
         assert tempo.metrics()['wirespan_connections_total{protocol="http1"}'] == 2 * PAIRS
-        assert tempo.metrics()['wirespan_lost_total{reason="recursion"}'] * 40 <= RUNS
+        assert tempo.metrics()['wirespan_lost_total{reason="recursion"}'] * 500 <= RUNS

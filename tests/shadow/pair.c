@@ -304,6 +304,28 @@ static struct iovec *vector_new(void *bytes, size_t len, size_t *ret_cnt)
 	return v;
 }
 
+/* Which of a hook's two programs run: 1 the first, 2 its twin, 3 both. What the first one says of a
+ * Unix-domain socket the twin must hear. */
+static unsigned programs(const struct sock *sk)
+{
+	static unsigned turn;
+
+	if (!tracepoints_preempt)
+		return 1;
+	turn++;
+	return sk->__sk_common.skc_family == AF_UNIX_ ? 2 + turn % 2 : 1 + turn % 3;
+}
+
+#define RUN_TWINS(first, sk, ...)                        \
+	do {                                             \
+		unsigned which_ = programs(sk);          \
+							 \
+		if (which_ & 1)                          \
+			first(NULL, sk, __VA_ARGS__);    \
+		if (which_ & 2)                          \
+			first##_twin(NULL, sk, __VA_ARGS__); \
+	} while (0)
+
 static void send_hook(struct pair *p, int from, const void *bytes, size_t len, enum pair_how how,
 		      int vector)
 {
@@ -325,7 +347,7 @@ static void send_hook(struct pair *p, int from, const void *bytes, size_t len, e
 	if (vector)
 		send_fentry(NULL, sock_of(p, from), &msg);
 	else
-		send_tp(NULL, sock_of(p, from), &msg);
+		RUN_TWINS(send_tp, sock_of(p, from), &msg);
 	free(v);
 	free(copy);
 }
@@ -378,7 +400,7 @@ static void receive_run(struct sock *sk, size_t len, enum pair_form form, int fl
 	struct socket so = {.sk = sk};
 
 	if (form != FORM_VECTOR)
-		receive_tp(NULL, sk, len, flags);
+		RUN_TWINS(receive_tp, sk, len, flags);
 	else if (sk->__sk_common.skc_family == AF_UNIX_)
 		receive_unix_fexit((unsigned long long[]){len}, &so, NULL, len, flags);
 	else
@@ -392,7 +414,7 @@ static void send_unix_run(struct sock *sk, size_t len, enum pair_form form)
 	if (form == FORM_VECTOR)
 		send_unix_fexit((unsigned long long[]){len}, &so, NULL, len);
 	else
-		send_unix_tp(NULL, sk, len, 0);
+		RUN_TWINS(send_unix_tp, sk, len, 0);
 }
 
 /* A call that has moved bytes is seen at its end; flags: of a receive, or SENDS. */
@@ -512,7 +534,7 @@ void pair_fin(struct pair *p, int who)
 	}
 	run_as(p, peer);
 	if (p->end[peer].party)
-		receive_tp(NULL, sock_of(p, peer), 0, 0);
+		RUN_TWINS(receive_tp, sock_of(p, peer), 0, 0);
 }
 
 /* The last state comes in softirq, whoever runs. */

@@ -29,6 +29,8 @@ enum pair_form {
 	FORM_RETRY,  /* a send that takes nothing, then one that takes half, then the rest; recvmsg
 		      */
 	FORM_FIN,    /* as FLAT; the reader finds the end of the stream behind the bytes */
+	FORM_TWIN,   /* as FLAT, on a kernel that preempts: now the first program of a hook is passed over,
+		      * now its twin, now none (kern/twin.h) */
 };
 
 struct party {
@@ -54,7 +56,7 @@ struct pair {
 extern __u64 lost_cnt[LOST_COUNT], undecoded_cnt[UNDECODED_COUNT], conn_cnt[PROTO_COUNT];
 
 /* What the agent sets before loading. */
-extern const volatile __u8 ignore_paths;
+extern const volatile __u8 ignore_paths, tracepoints_preempt;
 extern const volatile __u64 sample_below, slow_ns;
 extern __u64 dropped_cnt;
 extern __u32 ring_tight;

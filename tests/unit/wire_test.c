@@ -164,6 +164,7 @@ static void replay(const struct scenario *s, const struct way *way, struct outco
 	const struct step *st;
 
 	pair_boot();
+	PAIR_SET(tracepoints_preempt, way->form == FORM_TWIN);
 	party_init(&r.party[CLIENT], 100, 0);
 	party_init(&r.party[SERVER], 200, 0);
 	if (way->is_unix)
@@ -359,9 +360,12 @@ static void ends_check(const struct scenario *s, unsigned ends, const struct out
 		{"tried again", 0, FORM_RETRY, WHOLE, false, false},
 		{"tried again, byte by byte", 0, FORM_RETRY, BYTES, false, false},
 		{"end with the last bytes", 0, FORM_FIN, WHOLE, false, false},
+		{"twins", 0, FORM_TWIN, WHOLE, false, false},
+		{"twins, byte by byte", 0, FORM_TWIN, BYTES, false, false},
 		{"unix", 0, FORM_FLAT, WHOLE, false, true},
 		{"unix, byte by byte", 0, FORM_RETRY, BYTES, false, true},
 		{"unix, vectors", 0, FORM_VECTOR, WHOLE, true, true},
+		{"unix, twins, byte by byte", 0, FORM_TWIN, BYTES, false, true},
 	};
 	struct way w = {"split", ends, FORM_FLAT, 0, false, false};
 	long len = conversation_len(s), all = len > SPLITS_ALL ? SPLITS_HEAD : SPLITS_ALL;
