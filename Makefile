@@ -6,6 +6,7 @@ PREFIX  ?= /usr/local
 CC      ?= gcc
 CLANG   ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+LLVM_STRIP ?= llvm-strip
 B       := build
 ARCH    := $(patsubst x86_64,x86,$(patsubst aarch64,arm64,$(shell uname -m)))
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -40,10 +41,12 @@ OBJS    := $(SRCS:%.c=$(B)/%.o) $(PB_C:%.c=%.o)
 all: $(B)/wirespan
 
 # --- the kernel half ---
+# Of what -g gives only BTF is needed: DWARF would be a quarter of the object.
 $(B)/%.bpf.o: kern/%.bpf.c $(wildcard kern/*.h)
 	@mkdir -p $(@D)
 	$(call msg,BPF,$@)$(CLANG) -g -O2 -mcpu=v3 --target=bpf -D__TARGET_ARCH_$(ARCH) -Wall -Wextra -Wno-unused-parameter \
 		-Werror -I. -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
+	@$(LLVM_STRIP) -g $@
 
 $(B)/%.skel.h: $(B)/%.bpf.o
 	$(call msg,SKEL,$@)$(BPFTOOL) gen skeleton $< name $*_bpf > $@

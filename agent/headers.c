@@ -6,6 +6,7 @@
  * is taken, versions are never looked at. */
 #include "agent/headers.h"
 #include "agent/cgroup_link.h"
+#include "agent/skeleton.h"
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -163,7 +164,7 @@ static int messages_attach(const struct wirespan_bpf *skel)
 /* An object with these programs alone. NULL: errno says why. */
 static struct wirespan_bpf *trial_open(bool is_send)
 {
-	struct wirespan_bpf *skel = wirespan_bpf__open();
+	struct wirespan_bpf *skel = skeleton_open();
 	struct bpf_program *p;
 	int err;
 

@@ -10,6 +10,7 @@
 #include "agent/iter.h"
 #include "agent/old_conns.h"
 #include "agent/probe.h"
+#include "agent/skeleton.h"
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -197,7 +198,7 @@ static void prepare_provider(struct loader *l, const struct provider *pr)
 
 static int open_object(struct loader *l, const struct config *c)
 {
-	l->skel = wirespan_bpf__open();
+	l->skel = skeleton_open();
 	if (!l->skel)
 		return -errno;
 	for (int i = 0; i < PROVIDER_CNT; i++)
@@ -276,7 +277,7 @@ static int attach_all(struct loader *l, const struct bpf_program **ret_failed)
 /* Does the kernel load this provider's program when it is alone? */
 static int load_alone(const struct provider *pr)
 {
-	struct wirespan_bpf *skel = wirespan_bpf__open();
+	struct wirespan_bpf *skel = skeleton_open();
 	struct bpf_program *p;
 	int err;
 
