@@ -101,7 +101,7 @@ setup:
 check:
 	@scripts/check-includes && scripts/check-style
 
-# All but the replay of every wire scenario at every split, which takes half a minute.
+# All but the replay of every wire scenario at every split, which takes one to two minutes.
 QUICK := $(filter-out wire_test,$(TESTS))
 quick: all check $(QUICK:%=$(B)/san/%)
 	@scripts/run-units $(QUICK:%=$(B)/san/%)

@@ -4,7 +4,8 @@
  * that program for a time slice, which lost one send or receive in 300 on busy CPUs. Its twin does what the
  * first has not done; to be lost, bytes must find both of them held. What must survive an edit: that the first
  * has seen bytes of TCP, the sequence numbers say; a Unix-domain socket has none, so there it leaves a
- * mark, for the twin of the same run alone; all else must bear to be done twice. */
+ * mark, for the twin of the same call. (A twin that was itself passed over leaves it standing: when the first one
+ * misses the very next call, so does the twin, and nobody counts it.) All else must bear to be done twice. */
 #ifndef WIRESPAN_TWIN_H
 #define WIRESPAN_TWIN_H
 

@@ -239,23 +239,15 @@ static __always_inline void conn_received(struct sock *sk, int n, int flags, str
 /* --- providers --- */
 
 static __always_inline int on_send(struct sock *sk, const struct msghdr *msg, __u32 size,
-				   enum send_how how)
-{
-	struct caller by;
-
-	if (caller_tracked(&by, sk, FIRST))
-		conn_sends(sk, msg, size, how, &by);
-	return 0;
-}
-
-static __always_inline int on_send_step(struct sock *sk, const struct msghdr *msg, enum which which)
+				   enum send_how how, enum which which)
 {
 	struct caller by;
 
 	if (!caller_tracked(&by, sk, which))
 		return 0;
-	if (which == FIRST || !by.c || !twin_sends(by.c, sk, msg, SEND_STEP_MAX))
-		conn_sends(sk, msg, 0, SEND_STEP, &by);
+	if (which == TWIN && by.c && twin_sends(by.c, sk, msg, SEND_STEP_MAX))
+		return 0;
+	conn_sends(sk, msg, size, how, &by);
 	return 0;
 }
 
@@ -300,19 +292,19 @@ static __always_inline int on_receive(struct sock *sk, int n, int flags, enum wh
 SEC("?tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(send_tp, const struct sock *sk, const struct msghdr *msg)
 {
-	return AT_TRACEPOINT(on_send_step((struct sock *)sk, msg, FIRST));
+	return AT_TRACEPOINT(on_send((struct sock *)sk, msg, 0, SEND_STEP, FIRST));
 }
 
 SEC("?tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(send_tp_twin, const struct sock *sk, const struct msghdr *msg)
 {
-	return AT_TRACEPOINT(on_send_step((struct sock *)sk, msg, TWIN));
+	return AT_TRACEPOINT(on_send((struct sock *)sk, msg, 0, SEND_STEP, TWIN));
 }
 
 SEC("?fentry/tcp_sendmsg_locked")
 int BPF_PROG(send_fentry, struct sock *sk, struct msghdr *msg)
 {
-	return AT_FUNCTION(on_send(sk, msg, 0, SEND_ALL));
+	return AT_FUNCTION(on_send(sk, msg, 0, SEND_ALL, FIRST));
 }
 
 /* A socket of `headed`: its messages come by here, and then as pages that are passed over, having been seen.
@@ -321,14 +313,14 @@ int BPF_PROG(send_fentry, struct sock *sk, struct msghdr *msg)
 SEC("?fentry/tcp_bpf_sendmsg")
 int BPF_PROG(send_headed, struct sock *sk, struct msghdr *msg)
 {
-	return headers_on ? AT_FUNCTION(on_send(sk, msg, 0, SEND_AHEAD)) : 0;
+	return headers_on ? AT_FUNCTION(on_send(sk, msg, 0, SEND_AHEAD, FIRST)) : 0;
 }
 
 /* Until 6.5 the pages of sendfile and splice went around tcp_sendmsg_locked. */
 SEC("?fentry/do_tcp_sendpages")
 int BPF_PROG(send_pages_fentry, struct sock *sk, void *page, int offset, size_t size)
 {
-	return AT_FUNCTION(on_send(sk, NULL, (__u32)size, SEND_PAGE));
+	return AT_FUNCTION(on_send(sk, NULL, (__u32)size, SEND_PAGE, FIRST));
 }
 
 SEC("?tp_btf/sock_recv_length")
@@ -349,8 +341,9 @@ static __always_inline int on_sent(struct sock *sk, int n, enum which which)
 
 	if (!sock_is_unix_stream(sk) || n <= 0 || !caller_tracked(&by, sk, which))
 		return 0;
-	if (which == FIRST || !by.c || !twin_is_told(by.c, TX))
-		conn_sent(sk, n, &by);
+	if (which == TWIN && by.c && twin_is_told(by.c, TX))
+		return 0;
+	conn_sent(sk, n, &by);
 	return 0;
 }
 

@@ -2,9 +2,10 @@
 /* wire_test.c - replays every tests/wire/<name>.wire through the real hooks and parsers, from the
  * client's end, from the server's, and from both with one link map. Each is replayed whole, split
  * in two at every byte, byte by byte, as vectors, with sends that are tried again, with chunks run
- * together, over a Unix-domain socket where it does not matter how it ends: the spans must be the
- * same each time and those of the two ends must join, every loss must be one that the scenario
- * names, and nothing may stay in a map when the connection is gone. */
+ * together, with the hooks' second programs in turn with the first, over a Unix-domain socket where it
+ * does not matter how it ends: the spans must be the same each time and those of the two ends must
+ * join, every loss must be one that the scenario names, and nothing may stay in a map when the
+ * connection is gone. */
 #include "tests/shadow/scenario.h"
 #include "tests/shadow/spans.h"
 
