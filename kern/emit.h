@@ -121,6 +121,15 @@ static __always_inline __u32 received_upto(unsigned long sock_flags, struct tcp_
 	return end;
 }
 
+/* Bytes behind d->pos that the program has read and no hook has seen: by splice. A socket that is closed with
+ * a reset forgets how far it was read. */
+static __always_inline __s32 received_unseen(const struct dir_state *d, unsigned long sock_flags, struct tcp_sock *tp)
+{
+	__s32 k = received_upto(sock_flags, tp) - d->pos;
+
+	return k > 0 && BPF_CORE_READ(tp, bytes_received) ? k : 0;
+}
+
 /* Bytes of a body that is under way: of a send that was seen the socket may have taken a part only,
  * and what a program took by splice was not seen at all. */
 static __noinline __u64 body_moved(const struct conn *c, struct sock *sk, __u64 dir)
@@ -129,6 +138,7 @@ static __noinline __u64 body_moved(const struct conn *c, struct sock *sk, __u64 
 	const struct dir_state *d = &c->dir[dir];
 	const struct http1 *m = &d->http;
 	__u64 most = m->state == H1_UNTIL_CLOSE ? ~0ull : m->left;
+	__u32 unseen;
 	__s32 k;
 
 	if (c->flags & CONN_UNIX)
@@ -139,8 +149,8 @@ static __noinline __u64 body_moved(const struct conn *c, struct sock *sk, __u64 
 		k = d->pos - BPF_CORE_READ(tp, write_seq);
 		return m->body - (k <= 0 ? 0 : (__u32)k < m->body ? (__u32)k : m->body);
 	}
-	k = received_upto(BPF_CORE_READ(sk, __sk_common.skc_flags), tp) - d->pos;
-	return m->body + (k <= 0 ? 0 : (__u32)k < most ? (__u32)k : most);
+	unseen = received_unseen(d, BPF_CORE_READ(sk, __sk_common.skc_flags), tp);
+	return m->body + (unseen < most ? unseen : most);
 }
 
 /* HTTP: bodies, to the byte. A request whose end was not seen yet counts what has been. */

@@ -40,8 +40,8 @@ static __always_inline void conn_taken(const struct event *e, struct tcp_sock *t
 		return;
 	if (!d->pos_known || !http1_skippable(&d->http) || !dir_enter(d))
 		return;
-	k = received_upto(e->sk->__sk_common.skc_flags, tp) - d->pos;
-	if (k > 0 && (__u32)k <= http1_skippable(&d->http)) {
+	k = received_unseen(d, e->sk->__sk_common.skc_flags, tp);
+	if (k && (__u32)k <= http1_skippable(&d->http)) {
 		if (http1_skip(&d->http, k) == H1_MSG_END)
 			http1_mark(&rx, &d->http, H1_MSG_END);
 		d->pos += k;
@@ -142,9 +142,9 @@ static __always_inline void conn_sent(struct sock *sk, int n, struct caller *by)
 /* The program may have taken bytes in a way that no hook sees: by splice. */
 static __always_inline void conn_catch_up(struct event *e, struct tcp_sock *tp)
 {
-	__s32 k = received_upto(e->sk->__sk_common.skc_flags, tp) - e->d->pos;
+	__s32 k = received_unseen(e->d, e->sk->__sk_common.skc_flags, tp);
 
-	if (!e->d->pos_known || k <= 0)
+	if (!e->d->pos_known || !k)
 		return;
 	conn_unseen(e, k);
 	e->d->pos += k;

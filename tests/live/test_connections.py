@@ -134,6 +134,19 @@ def test_reset_in_the_middle_of_a_response(pair):
     pair.check()
 
 
+@pytest.mark.parametrize("said", [0, 600], ids=["nothing", "half"])
+def test_reset_by_a_client_that_left_the_end_unread(pair, said):
+    """The reset makes the socket forget how far it was read."""
+    pair.connect(names=("s2", "c2"))
+    pair.asks("/unread", names=("s2", "c2"))
+    data = response(length=1000, body=b"h" * said) if said else b""
+    pair.server(f"c2.sendall({data!r}); c2.shutdown(socket.SHUT_WR)")
+    pair.client(f"take(s2, {len(data)}); s2.recv(1, socket.MSG_PEEK); reset(s2)")
+    pair.want("GET", "/unread", 200 if said else None, 0, said, CLOSED)
+    pair.ask("/after")
+    pair.check()
+
+
 def test_reset_while_the_socket_is_full(pair):
     """The server's span says what the socket took, not what the program tried to send."""
     pair.connect(names=("s2", "c2"))
