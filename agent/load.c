@@ -11,6 +11,7 @@
 #include "agent/old_conns.h"
 #include "agent/probe.h"
 #include "agent/skeleton.h"
+#include "agent/twin.h"
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -168,26 +169,10 @@ static int set_ignored_paths(struct wirespan_bpf *skel, const struct config *c)
 	return 0;
 }
 
-static const char TWIN[] = "_twin";
-
-/* The second program on the same hook (kern/twin.h), or NULL: it has none, or needs none on this kernel. */
-static struct bpf_program *twin_of(const struct loader *l, const char *program)
-{
-	char name[64];
-
-	snprintf(name, sizeof(name), "%s%s", program, TWIN);
-	return l->preempts ? bpf_object__find_program_by_name(l->skel->obj, name) : NULL;
-}
-
-static bool is_twin(const struct bpf_program *p)
-{
-	return strstr(bpf_program__name(p), TWIN) != NULL;
-}
-
 static void prepare_provider(struct loader *l, const struct provider *pr)
 {
 	struct bpf_program *p = bpf_object__find_program_by_name(l->skel->obj, pr->program);
-	struct bpf_program *twin = twin_of(l, pr->program);
+	struct bpf_program *twin = twin_of(l->skel->obj, pr->program, l->preempts);
 
 	bpf_program__set_autoload(p, true);
 	if (twin)
@@ -237,7 +222,7 @@ static int provider_of(const struct bpf_program *p)
 /* And its twin. */
 static int attach_one(struct loader *l, struct bpf_program *p)
 {
-	struct bpf_program *twin = twin_of(l, bpf_program__name(p));
+	struct bpf_program *twin = twin_of(l->skel->obj, bpf_program__name(p), l->preempts);
 	const struct bpf_object_skeleton *s = l->skel->skeleton;
 	struct bpf_link *link = bpf_program__attach(p);
 
@@ -352,30 +337,9 @@ static int print_libbpf(enum libbpf_print_level level, const char *fmt, va_list 
 
 /* --- counters --- */
 
-static uint64_t missed_by(const struct bpf_program *p)
-{
-	struct bpf_prog_info info = {};
-	uint32_t len = sizeof(info);
-
-	if (bpf_program__fd(p) < 0 || bpf_obj_get_info_by_fd(bpf_program__fd(p), &info, &len))
-		return 0;
-	return info.recursion_misses;
-}
-
-/* What both of two twins were not run for is lost: no more than what either was not. */
-static uint64_t missed_with_twin(const struct loader *l, const struct bpf_program *p)
-{
-	const struct bpf_program *twin = twin_of(l, bpf_program__name(p));
-	uint64_t missed = missed_by(p), others = twin ? missed_by(twin) : missed;
-
-	return missed < others ? missed : others;
-}
-
 static void counters_read(void *arg)
 {
 	struct loader *l = arg;
-	struct bpf_program *p;
-	uint64_t missed = 0;
 
 	for (int i = 0; i < LOST_COUNT; i++)
 		stat_set(l->lost[i], l->skel->bss->lost_cnt[i]);
@@ -384,12 +348,7 @@ static void counters_read(void *arg)
 	for (int i = 1; i < PROTO_COUNT; i++)
 		stat_set(l->conns[i], l->skel->bss->conn_cnt[i]);
 	stat_set(l->dropped, l->skel->bss->dropped_cnt);
-	bpf_object__for_each_program(p, l->skel->obj)
-	{
-		if (!is_twin(p))
-			missed += missed_with_twin(l, p);
-	}
-	stat_set(l->missed, missed);
+	stat_set(l->missed, twins_missed(l->skel->obj, l->preempts));
 }
 
 static void counters_open(struct loader *l)

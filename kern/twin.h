@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* twin.h - the second program on a hook, where the kernel preempts programs on tracepoints. Of a run a few
- * instructions are left (kern/preempt.h): a task that loses its CPU there keeps all others on that CPU out of
- * that program for a time slice, which lost one send or receive in 300 on busy CPUs. Its twin does what the
- * first has not done; to be lost, bytes must find both of them held. What must survive an edit: that the first
- * has seen bytes of TCP, the sequence numbers say; a Unix-domain socket has none, so there it leaves a
+/* twin.h - the second program on a hook. While a program runs, the kernel passes over the same one for
+ * whoever comes on that CPU, so what a program has not done, its twin does; to be lost, an event must find both
+ * of them held. Two things hold one:
+ *   - A softirq in the middle of a system call closes or destroys a connection of somebody else. It finds one
+ *     of the two held, never both; so the hooks of connections' states have twins on every kernel.
+ *   - A task loses its CPU in the few instructions that kern/preempt.h leaves, where the kernel preempts
+ *     programs on tracepoints: it took one send or receive in 300 on busy CPUs. These have twins there.
+ * What must survive an edit: all that a program does must bear to be done twice, but not seeing bytes. That the
+ * first has seen bytes of TCP, the sequence numbers say; a Unix-domain socket has none, so there it leaves a
  * mark, for the twin of the same call. (A twin that was itself passed over leaves it standing: when the first one
- * misses the very next call, so does the twin, and nobody counts it.) All else must bear to be done twice. */
+ * misses the very next call, so does the twin, and nobody counts it.) */
 #ifndef WIRESPAN_TWIN_H
 #define WIRESPAN_TWIN_H
 

@@ -507,6 +507,12 @@ int BPF_PROG(sock_state, struct sock *sk, int old, int state)
 	return AT_TRACEPOINT(on_state(sk, state));
 }
 
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(sock_state_twin, struct sock *sk, int old, int state)
+{
+	return AT_TRACEPOINT(on_state(sk, state));
+}
+
 /* The program has let go of it. What came before a reset or the last FIN waited for it until now. */
 static __always_inline int on_destroy(struct sock *sk)
 {
@@ -522,6 +528,12 @@ static __always_inline int on_destroy(struct sock *sk)
 
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(sock_destroyed, struct sock *sk)
+{
+	return AT_TRACEPOINT(on_destroy(sk));
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(sock_destroyed_twin, struct sock *sk)
 {
 	return AT_TRACEPOINT(on_destroy(sk));
 }

@@ -5,6 +5,7 @@ benchmark: time to the first span, what the kernel holds for a running collector
 
 import contextlib
 import glob
+import json
 import os
 import subprocess
 import tempfile
@@ -86,6 +87,17 @@ def bpf_programs(pid):
     """{program id: (runs, ns, bytes)}; runs and ns count while kernel.bpf_stats_enabled is 1."""
     return {int(i["prog_id"]): (int(i["run_cnt"]), int(i["run_time_ns"]), int(i["memlock"]))
             for i in fdinfo(pid) if "run_cnt" in i}
+
+
+def bpf_facts(pid):
+    """{program: the kernel's own words on it} of all that the process has loaded, by the program's full name."""
+    return {program_name(i["prog_id"]): i for i in fdinfo(pid) if "verified_insns" in i}
+
+
+def program_name(prog_id):
+    done = subprocess.run(["bpftool", "-j", "prog", "show", "id", prog_id], check=True,
+                          capture_output=True, text=True, env={"PATH": "/usr/sbin:/usr/bin"})
+    return json.loads(done.stdout)["name"]
 
 
 def kmalloc_bytes():

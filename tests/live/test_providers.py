@@ -7,7 +7,6 @@ the verifier refuses a program at 1,000,000 instructions and takes seconds long 
 change costs differs from kernel to kernel, so it is found here rather than on somebody's machine.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -15,7 +14,7 @@ import subprocess
 import pytest
 
 from collector import BINARY
-from measure import fdinfo
+from measure import bpf_facts
 from stack import ROOT
 from tempo import KERNEL, PREEMPTED
 
@@ -77,22 +76,9 @@ def test_function(collector, verb):
     assert {v for k, v in notes.items() if k.startswith(verb + ": ")} <= USED
 
 
-def program_name(prog_id):
-    done = subprocess.run(["bpftool", "-j", "prog", "show", "id", prog_id], check=True,
-                          capture_output=True, text=True, env={"PATH": "/usr/sbin:/usr/bin"})
-    return json.loads(done.stdout)["name"]
-
-
-def verified(pid):
-    """{program: instructions that the verifier looked at} of all that the process has loaded."""
-    return {program_name(i["prog_id"]): int(i["verified_insns"]) for i in fdinfo(pid)
-            if "verified_insns" in i}
-
-
 def calls(pid, program):
     """The kernel's own words for what the loaded program does."""
-    number = next(i["prog_id"] for i in fdinfo(pid) if "verified_insns" in i and program_name(i["prog_id"]) == program)
-    done = subprocess.run(["bpftool", "prog", "dump", "xlated", "id", number], check=True,
+    done = subprocess.run(["bpftool", "prog", "dump", "xlated", "id", bpf_facts(pid)[program]["prog_id"]], check=True,
                           capture_output=True, text=True, env={"PATH": "/usr/sbin:/usr/bin"})
     return done.stdout
 
@@ -124,7 +110,7 @@ def test_verifier_budget(collector):
     budget = budgets()
     if not budget:
         pytest.skip(f"{BUDGET} has no rows for this kernel")
-    seen = verified(collector.pid)
+    seen = {program: int(i["verified_insns"]) for program, i in bpf_facts(collector.pid).items()}
     assert len(seen) >= 8, seen
     over = list(over_budget(seen, budget))
     rows = [f"{program:<20}{'.'.join(map(str, KERNEL)):<7}{cnt}" for program, cnt in seen.items()]

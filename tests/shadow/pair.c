@@ -174,13 +174,43 @@ __u64 bpf_get_socket_cookie(const struct sock *sk)
 	return ((const struct pair_end *)sk)->cookie;
 }
 
+/* Which of a hook's two programs run: 1 the first, 2 its twin, 3 both. What the first one says of a
+ * Unix-domain socket the twin must hear. */
+static unsigned programs(const struct sock *sk)
+{
+	static unsigned turn;
+
+	if (!tracepoints_preempt)
+		return 1;
+	turn++;
+	return sk->__sk_common.skc_family == AF_UNIX_ ? 2 + turn % 2 : 1 + turn % 3;
+}
+
+/* A connection's states have both on every kernel. */
+static unsigned state_programs(const struct sock *sk)
+{
+	return tracepoints_preempt ? programs(sk) : 3;
+}
+
+#define RUN_THESE(which, first, ...)                 \
+	do {                                         \
+		unsigned which_ = (which);           \
+						     \
+		if (which_ & 1)                      \
+			first(NULL, __VA_ARGS__);    \
+		if (which_ & 2)                      \
+			first##_twin(NULL, __VA_ARGS__); \
+	} while (0)
+#define RUN_TWINS(first, sk, ...) RUN_THESE(programs(sk), first, sk, __VA_ARGS__)
+#define RUN_STATE_TWINS(first, sk, ...) RUN_THESE(state_programs(sk), first, sk, ##__VA_ARGS__)
+
 static void state_set(struct pair *p, int end, int state)
 {
 	struct sock *sk = sock_of(p, end);
 	int old = sk->__sk_common.skc_state;
 
 	sk->__sk_common.skc_state = state;
-	sock_state(NULL, sk, old, state);
+	RUN_STATE_TWINS(sock_state, sk, old, state);
 }
 
 static void run_as(struct pair *p, int end)
@@ -303,28 +333,6 @@ static struct iovec *vector_new(void *bytes, size_t len, size_t *ret_cnt)
 	*ret_cnt = n;
 	return v;
 }
-
-/* Which of a hook's two programs run: 1 the first, 2 its twin, 3 both. What the first one says of a
- * Unix-domain socket the twin must hear. */
-static unsigned programs(const struct sock *sk)
-{
-	static unsigned turn;
-
-	if (!tracepoints_preempt)
-		return 1;
-	turn++;
-	return sk->__sk_common.skc_family == AF_UNIX_ ? 2 + turn % 2 : 1 + turn % 3;
-}
-
-#define RUN_TWINS(first, sk, ...)                        \
-	do {                                             \
-		unsigned which_ = programs(sk);          \
-							 \
-		if (which_ & 1)                          \
-			first(NULL, sk, __VA_ARGS__);    \
-		if (which_ & 2)                          \
-			first##_twin(NULL, sk, __VA_ARGS__); \
-	} while (0)
 
 static void send_hook(struct pair *p, int from, const void *bytes, size_t len, enum pair_how how,
 		      int vector)
@@ -543,7 +551,7 @@ static void end_gone(struct pair *p, int end)
 	shadow_task = &idle.task;
 	if (!p->is_unix) {
 		state_set(p, end, BPF_TCP_CLOSE);
-		sock_destroyed(NULL, sock_of(p, end));
+		RUN_STATE_TWINS(sock_destroyed, sock_of(p, end));
 	}
 	shadow_storage_free(sock_of(p, end));
 }

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* closers.c - connections that end while others do. On each CPU one thread makes connections that end at once,
+ * with a request read and not answered; another one makes such that the client closes and its peer says nothing
+ * about for a while. Their last acknowledgement is a timer's, and so in a softirq, which comes in the middle of
+ * whatever the first thread does. It waits for a line on its input, goes on until the next one, and says how
+ * many requests were "read" and how many "unread". */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static const char QUESTION[] = "GET /closers HTTP/1.1\r\nHost: a\r\n\r\n";
+
+enum { CPUS_MOST = 64, LEFT = 400, AT_A_TIME = 20, SLICE_US = 1000, SILENCE_US = 60000 /* more than 40 ms */ };
+enum { CLIENT, SERVER };
+
+struct worker {
+	int cpu, listener;
+	struct sockaddr_in at;
+	pthread_t thread;
+	long cnt;
+};
+
+static atomic_int is_over;
+
+static void check(int is_right, const char *what)
+{
+	if (is_right)
+		return;
+	perror(what);
+	exit(1);
+}
+
+static void stay_on(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	check(!sched_setaffinity(0, sizeof(set), &set), "sched_setaffinity");
+}
+
+static void worker_listen(struct worker *w)
+{
+	socklen_t len = sizeof(w->at);
+
+	w->listener = socket(AF_INET, SOCK_STREAM, 0);
+	w->at = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	check(w->listener >= 0 && !bind(w->listener, (struct sockaddr *)&w->at, len) && !listen(w->listener, 1),
+	      "listen");
+	check(!getsockname(w->listener, (struct sockaddr *)&w->at, &len), "getsockname");
+}
+
+static void pair_begin(struct worker *w, int ends[2])
+{
+	ends[CLIENT] = socket(AF_INET, SOCK_STREAM, 0);
+	check(!connect(ends[CLIENT], (struct sockaddr *)&w->at, sizeof(w->at)), "connect");
+	ends[SERVER] = accept(w->listener, NULL, NULL);
+	check(ends[SERVER] >= 0, "accept");
+	check(send(ends[CLIENT], QUESTION, sizeof(QUESTION) - 1, 0) == sizeof(QUESTION) - 1, "send");
+	w->cnt++;
+}
+
+/* Without a word, so that no port waits for its old packets. */
+static void end_reset(int fd)
+{
+	struct linger now = { 1, 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(fd);
+}
+
+static void *close_at_once(void *arg)
+{
+	struct worker *w = arg;
+	char buf[sizeof(QUESTION)];
+	int ends[2];
+
+	stay_on(w->cpu);
+	while (!is_over) {
+		pair_begin(w, ends);
+		check(recv(ends[SERVER], buf, sizeof(QUESTION) - 1, MSG_WAITALL) > 0, "recv");
+		shutdown(ends[SERVER], SHUT_WR);
+		end_reset(ends[CLIENT]);
+		end_reset(ends[SERVER]);
+	}
+	return NULL;
+}
+
+static void *leave_open(void *arg)
+{
+	static int pairs[CPUS_MOST][LEFT][2];
+	struct worker *w = arg;
+	int (*p)[2] = pairs[w->cpu];
+
+	stay_on(w->cpu);
+	while (!is_over) {
+		for (int i = 0; i < LEFT; i++)
+			pair_begin(w, p[i]);
+		for (int i = 0; i < LEFT; i++) { /* timers of their own */
+			close(p[i][CLIENT]);
+			if (i % AT_A_TIME == 0)
+				usleep(SLICE_US);
+		}
+		usleep(SILENCE_US);
+		for (int i = 0; i < LEFT; i++)
+			end_reset(p[i][SERVER]);
+	}
+	return NULL;
+}
+
+static void worker_start(struct worker *w, int cpu, void *(*run)(void *))
+{
+	w->cpu = cpu;
+	check(!pthread_create(&w->thread, NULL, run, w), "pthread_create");
+}
+
+static long workers_stop(struct worker *w, int cnt)
+{
+	long sum = 0;
+
+	for (int i = 0; i < cnt; i++) {
+		pthread_join(w[i].thread, NULL);
+		sum += w[i].cnt;
+	}
+	return sum;
+}
+
+int main(void)
+{
+	static struct worker quick[CPUS_MOST], slow[CPUS_MOST];
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	cpus = cpus < CPUS_MOST ? cpus : CPUS_MOST;
+	for (int i = 0; i < cpus; i++) {
+		worker_listen(&quick[i]);
+		worker_listen(&slow[i]);
+	}
+	check(getchar() == '\n', "no line came");
+	for (int i = 0; i < cpus; i++) {
+		worker_start(&quick[i], i, close_at_once);
+		worker_start(&slow[i], i, leave_open);
+	}
+	check(getchar() == '\n', "no second line came");
+	is_over = 1;
+	printf("%ld read, ", workers_stop(quick, cpus));
+	printf("%ld unread\n", workers_stop(slow, cpus));
+	return 0;
+}

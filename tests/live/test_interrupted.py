@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections that end in a softirq, in the middle of a system call that ends another one: the kernel does not
+run a program of ours inside itself, and its twin does the work (kern/twin.h). What was passed over so is not
+lost, and is not counted.
+
+The truth is what the program (progs/closers.c) did, and the kernel's own count of runs that it left out.
+"""
+
+import os
+import subprocess
+
+import wait
+from collector import Collector
+from measure import bpf_facts
+from peers import PREFIX, PROGS, await_traced
+from programs import environment
+
+TWINS = ("sock_state", "sock_state_twin")
+ENOUGH = 20
+SECONDS = 60
+
+
+def closers(folder):
+    path = os.path.join(folder, "closers")
+    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, os.path.join(PROGS, "closers.c"), "-lpthread"],
+                   check=True)
+    return path
+
+
+def interrupted(pid):
+    """How often each of the two was passed over."""
+    facts = bpf_facts(pid)
+    return [int(facts[program]["recursion_misses"]) for program in TWINS]
+
+
+def test_closing_in_a_softirq(folder):
+    path = closers(folder)
+    with Collector(os.path.join(folder, "collector"), "--name", f"{PREFIX}closers") as c:
+        tempo = c.tempo()
+        with subprocess.Popen([path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                              env=environment("closers")) as p:
+            await_traced(c, p.pid)
+            p.stdin.write("\n")
+            p.stdin.flush()
+            wait.until("closing interrupted by closing", lambda: sum(interrupted(c.pid)) >= ENOUGH, SECONDS, 0.2)
+            said, _ = p.communicate("\n", timeout=SECONDS)
+        assert p.returncode == 0
+        read, unread = (int(n.split()[0]) for n in said.split(","))
+        assert min(read, unread) > 0
+
+        def spans():
+            return tempo.metrics()["wirespan_spans_total"]
+
+        wait.until(f"a span of each end that knows of a request, {2 * read + unread}",
+                   lambda: spans() >= 2 * read + unread, SECONDS)
+        assert spans() == 2 * read + unread
+        assert tempo.losses() == {}
