@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* http.h - what http.c and http_body.c share: an exchange, its bodies, the writer's state. */
+/* http.h - what http.c, http_message.c and http_body.c share: an exchange, its bodies, the writer's state. */
 #ifndef GEN_HTTP_H
 #define GEN_HTTP_H
 
@@ -60,8 +60,13 @@ struct maker {
 	bool late;      /* it matters when exactly the client has read a response's end */
 };
 
+/* --- http_message.c --- */
+const char *method_make(struct rng *r, bool first);
 void header_put(struct maker *m, const char *name, const char *value);
+void request_put(struct maker *m, struct exchange *x);
+void response_put(struct maker *m, struct exchange *x);
 
+/* --- http_body.c --- */
 void body_plan(struct body *b, struct rng *r, uint32_t minor);
 /* Content-Length or Transfer-Encoding, and Trailer. */
 void body_fields(struct maker *m, struct body *b, struct field *f, uint32_t *cnt);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pgsql.h - what pgsql.c (what is asked, what is answered, what is true) and pgsql_wire.c (how a
- * message is written) share. */
+/* pgsql.h - what pgsql.c (what is asked), pgsql_answer.c (what is answered, what is true) and pgsql_wire.c (how
+ * a message is written) share. */
 #ifndef GEN_PGSQL_H
 #define GEN_PGSQL_H
 
@@ -109,10 +109,18 @@ struct sql *sql_make(struct pg *g, enum sql_shape shape);
 struct sql *sql_any(struct pg *g, bool extended);
 void sql_free_all(struct pg *g);
 
-/* --- pgsql.c --- */
+/* --- pgsql_answer.c --- */
 const char *sqlstate_any(struct pg *g);
 /* sql: NULL for a FunctionCall. */
 void truth_put(struct pg *g, const struct sql *sql, struct outcome o);
+/* When the server speaks: after each message, after a round, or when all of the flight is there. */
+enum patience { EAGER, BY_ROUND, BY_FLIGHT };
+/* All that this flight has asked. */
+void flight_answer(struct pg *g, enum patience p);
+
+/* --- pgsql.c --- */
+/* Of a Query with these statements. */
+void query_text(struct text *t, struct sql *const *parts, uint32_t cnt);
 /* From here on nothing is sent before all that came before is answered. */
 void flight_begin(struct pg *g);
 
