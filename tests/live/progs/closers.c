@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* closers.c - connections that end while others do. On each CPU one thread makes connections that end at once,
- * with a request read and not answered; another one makes such that the client closes and its peer says nothing
- * about for a while. Their last acknowledgement is a timer's, and so in a softirq, which comes in the middle of
- * whatever the first thread does. It waits for a line on its input, goes on until the next one, and says how
- * many requests were "read" and how many "unread". */
+ * with a request read and not answered. Another one makes connections whose client closes while its peer keeps
+ * silent for a while: their last acknowledgement is sent by a timer, in a softirq, in the middle of whatever the
+ * first thread does. It waits for a line on its input, goes on until the next one, and says how many requests
+ * were "read" and how many "unread". */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <pthread.h>
