@@ -399,30 +399,6 @@ int BPF_PROG(receive_mptcp_fexit, struct sock *sk)
 
 /* --- the life of sockets --- */
 
-/* connect(): remembers whose work it is, for an event loop that writes later. */
-static __always_inline void conn_opening(struct sock *sk)
-{
-	__u32 key = current_key();
-	struct proc *p = proc_tracked(key);
-	struct conn *c = p ? conn_get(sk, NULL) : NULL;
-	struct scratch *s;
-	struct ctx *x;
-
-	if (!c)
-		return;
-	c->flags |= CONN_OPENER | CONN_YOUNG;
-	c->flags &= ~CONN_GUESSED;
-	s = scratch_claim();
-	if (!s)
-		return;
-	s->proc = *p;
-	s->key = key;
-	x = executor_find(s);
-	if (x)
-		c->born = *x;
-	scratch_release(s);
-}
-
 /* What the program took by splice, and then it closed. */
 static __always_inline void conn_read_last(struct event *e)
 {
@@ -466,6 +442,51 @@ static __always_inline void conn_closing(struct sock *sk, struct conn *c, int cl
 	} else if (closed) {
 		queue_drop(&e); /* its process is gone; so shall be what the maps hold of it */
 	}
+}
+
+/* Nothing will come of it any more. */
+static __always_inline void conn_over(struct sock *sk, struct conn *c)
+{
+	link_leave(c);
+	slot_forget(c);
+	conn_closing(sk, c, 1);
+}
+
+/* connect(AF_UNSPEC) has ended a connection, and connect() begins another one with the same socket. */
+static __always_inline void conn_renew(struct sock *sk)
+{
+	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
+
+	if (!c)
+		return;
+	conn_over(sk, c);
+	__builtin_memset(c, 0, sizeof(*c));
+}
+
+/* connect(): remembers whose work it is, for an event loop that writes later. */
+static __always_inline void conn_opening(struct sock *sk)
+{
+	__u32 key = current_key();
+	struct proc *p = proc_tracked(key);
+	struct scratch *s;
+	struct conn *c;
+	struct ctx *x;
+
+	conn_renew(sk);
+	c = p ? conn_get(sk, NULL) : NULL;
+	if (!c)
+		return;
+	c->flags |= CONN_OPENER | CONN_YOUNG;
+	c->flags &= ~CONN_GUESSED;
+	s = scratch_claim();
+	if (!s)
+		return;
+	s->proc = *p;
+	s->key = key;
+	x = executor_find(s);
+	if (x)
+		c->born = *x;
+	scratch_release(s);
 }
 
 /* Has the parser seen all that ever came? A read may be about to bring it what was copied already. */
@@ -518,11 +539,8 @@ static __always_inline int on_destroy(struct sock *sk)
 {
 	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
 
-	if (!c)
-		return 0;
-	link_leave(c);
-	slot_forget(c);
-	conn_closing(sk, c, 1);
+	if (c)
+		conn_over(sk, c);
 	return 0;
 }
 

@@ -147,6 +147,23 @@ def test_reset_by_a_client_that_left_the_end_unread(pair, said):
     pair.check()
 
 
+@pytest.mark.parametrize("is_open", [False, True], ids=["answered", "unanswered"])
+def test_socket_that_connects_again(pair, is_open):
+    """connect(AF_UNSPEC) takes a connection from its socket, which then begins another one."""
+    pair.connect(names=("s2", "c2"))
+    pair.ask("/first", names=("s2", "c2"))
+    if is_open:
+        pair.asks("/open", names=("s2", "c2"))
+        pair.want("GET", "/open", None, 0, 0, CLOSED)
+    pair.client("unspec = bytes(16); ctypes.CDLL(None).connect(s2.fileno(), unspec, len(unspec))")
+    pair.server("c2.close()")
+    pair.client(f"s2.connect(('127.0.0.1', {pair.port}))")
+    pair.server("c2, _ = l.accept()")
+    pair.ask("/second", names=("s2", "c2"))
+    pair.ask("/third", names=("s2", "c2"))
+    pair.check()
+
+
 def test_reset_while_the_socket_is_full(pair):
     """The server's span says what the socket took, not what the program tried to send."""
     pair.connect(names=("s2", "c2"))
