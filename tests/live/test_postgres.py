@@ -10,6 +10,7 @@ import ctypes
 import os
 import re
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -23,7 +24,7 @@ MIB = 1 << 20
 LARGE = 64 * MIB
 KEYS = ("db.operation.name", "db.collection.name", "db.query.text", "db.response.status_code",
         "db.response.returned_rows", "db.namespace", "error.type", "wirespan.skipped",
-        "wirespan.statement")
+        "wirespan.statement", "wirespan.cut")
 TPC_B = [("BEGIN", None), ("UPDATE", "pgbench_accounts"), ("SELECT", "pgbench_accounts"),
          ("UPDATE", "pgbench_tellers"), ("UPDATE", "pgbench_branches"),
          ("INSERT", "pgbench_history"), ("END", None)]
@@ -118,6 +119,41 @@ def test_psql(db, collector):
              ("COMMIT", None, None), ("SELECT", None, "42P01"), ("SELECT", 1, None)]
     for service in ("postgres", PREFIX + "psql"):
         assert counted(spans(db, service, len(truth))) == collections.Counter(truth)
+    assert db.losses.since() == {}
+
+
+def test_long_texts(db, collector):
+    """1 MiB of a literal, of which nothing is shown, and 1 MiB of names, which are cut; then a short one."""
+    names = ", ".join(f"1 AS name_{n:0600}" for n in range(1600))
+    gated(db, collector, "long", db.psql(), f"""
+        SELECT length('{"secret" * (MIB // 6)}') AS of_a_literal;
+        SELECT {names};
+        SELECT 1 AS behind;
+        """)
+    for service in ("postgres", PREFIX + "long"):
+        texts = {a["db.query.text"].strip(): a.get("wirespan.cut", False) for a in spans(db, service, 3)}
+        assert [(t, cut) for t, cut in texts.items() if "behind" in t] == [("SELECT ? AS behind;", False)]
+        literal, = (t for t in texts if t.startswith("SELECT length("))
+        named, = (t for t in texts if "name_0" in t)
+        assert texts[literal] and "secret" not in literal
+        assert texts[named] and len(named) > 500 and ("SELECT " + names.replace("1 AS", "? AS")).startswith(named[:500])
+    assert db.losses.since() == {}
+
+
+def test_cancel(db, collector):
+    """psql is interrupted, and asks by a connection of its own that its query be cancelled. That is no query."""
+    with subprocess.Popen(db.psql(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, env=environment("cancel")) as p:
+        await_traced(collector, p.pid)
+        p.stdin.write("SELECT pg_sleep(600);\n")
+        p.stdin.flush()
+        wait.until("the query runs", lambda: db.sql("SELECT 1 FROM pg_stat_activity WHERE state = 'active'"
+                                                    " AND query LIKE 'SELECT pg_sleep(600)%'", "postgres"))
+        p.send_signal(signal.SIGINT)
+        out, _ = p.communicate(timeout=60)
+    assert "canceling statement due to user request" in out
+    for service in ("postgres", PREFIX + "cancel"):
+        assert counted(spans(db, service)) == {("SELECT", 0, "57014"): 1}
     assert db.losses.since() == {}
 
 
