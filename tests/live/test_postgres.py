@@ -90,12 +90,12 @@ def what(a):
     return a.get("db.operation.name"), a.get("db.collection.name")
 
 
-def gated(db, collector, service, args, text=None):
+def gated(db, collector, service, args, text=None, env=()):
     """Runs a client of which the collector sees every statement: until it is known, the server
     accepts nobody."""
     with Stopped(int(db.stack.env["PG_PID"])):
         p = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=True, env=environment(service))
+                             stderr=subprocess.PIPE, text=True, env=environment(service, env))
         await_traced(collector, p.pid)
     out, err = p.communicate(text, timeout=60)
     assert p.returncode == 0, err
@@ -155,6 +155,40 @@ def test_cancel(db, collector):
     for service in ("postgres", PREFIX + "cancel"):
         assert counted(spans(db, service)) == {("SELECT", 0, "57014"): 1}
     assert db.losses.since() == {}
+
+
+@pytest.fixture
+def tls(stack, db):
+    """The server answers SSLRequest with S."""
+    data = os.path.join(stack.folder, "pg", "data")
+    key, cert = os.path.join(data, "server.key"), os.path.join(data, "server.crt")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-subj", "/CN=localhost", "-keyout", key, "-out", cert], check=True, capture_output=True)
+    for path in (key, cert):
+        shutil.chown(path, "postgres", "postgres")
+    db.sql("ALTER SYSTEM SET ssl = on")
+    db.sql("SELECT pg_reload_conf()")
+    wait.until("the server speaks TLS", lambda: psql_by_tls(db, "wst_not_traced").returncode == 0)
+    yield
+    db.sql("ALTER SYSTEM RESET ssl")
+    db.sql("SELECT pg_reload_conf()")
+    wait.until("it does not any more", lambda: psql_by_tls(db, "wst_not_traced").returncode != 0)
+    os.remove(key)
+    os.remove(cert)
+
+
+def psql_by_tls(db, service):
+    return subprocess.run([*db.psql(), "-c", "SELECT 1 AS in_tls"], check=False, capture_output=True, timeout=60,
+                          env={**os.environ, "PGSSLMODE": "require", "OTEL_SERVICE_NAME": service})
+
+
+def test_tls_is_counted(db, collector, tls):
+    """Of a connection that goes on in TLS nothing is read, at either end, and each is counted once."""
+    before = db.losses.since().get("tls", 0)
+    text = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    assert gated(db, collector, "tls", db.psql(), text, {"PGSSLMODE": "require"}).strip() == "t"
+    assert db.losses.since() == {"tls": before + 2}
+    assert not [a for a in attributes(db.tempo, "postgres", KEYS) if "pg_stat_ssl" in a.get("db.query.text", "")]
 
 
 def pgbench(db, *args):
