@@ -36,6 +36,7 @@ enum protocol {
 	X(BAD_BYTES, bad_bytes, "a decoded connection sent bytes its protocol does not allow")     \
 	X(QUEUE_FULL, queue_full, "requests pipelined deeper than the queue of a connection")      \
 	X(QUEUE_EMPTY, queue_empty, "responses without a request")                                 \
+	X(FAST_OPEN, fast_open, "requests that went out with the SYN (TCP Fast Open), where no hook sees them") \
 	X(UNPAIRED, unpaired, "requests behind a gap that the next response may not answer")        \
 	X(SPILL_FULL, spill_full, "pipelined requests for which the spill map had no room")        \
 	X(LINK_FULL, link_full, "same-node links for which the link map had no room")              \

@@ -150,6 +150,21 @@ static __always_inline int conn_sniffed(struct event *e)
 	return what == SNIFF_MORE || again_allows(e, what != SNIFF_NO) ? what : SNIFF_NO;
 }
 
+/* A connection that was opened here brings an answer before it has sent anything: its request went with the
+ * SYN. */
+static __always_inline void conn_answers_first(struct event *e)
+{
+	struct conn *c = e->c;
+	const __u8 *b = e->s->w.b;
+
+	if (e->dir != RX || !(c->flags & CONN_YOUNG) || c->dir[TX].pos_known)
+		return;
+	if (e->s->w.n < 5 || be32(b) != 0x48545450 /* HTTP */ || b[4] != '/')
+		return;
+	c->flags &= ~CONN_YOUNG;
+	lost(LOST_FAST_OPEN);
+}
+
 /* Looks at a window of a connection that is not understood (yet). */
 static __always_inline void conn_sniff(struct event *e)
 {
@@ -161,6 +176,7 @@ static __always_inline void conn_sniff(struct event *e)
 		sniff_failed(e);
 		return;
 	}
+	conn_answers_first(e);
 	what = conn_sniffed(e);
 	switch (what) {
 	case SNIFF_MORE:

@@ -87,6 +87,14 @@ static __always_inline void options_arrive(struct event *e)
 		__builtin_memset(&e->s->arrived, 0, sizeof(e->s->arrived));
 }
 
+/* TCP Fast Open: the kernel has yet to send the SYN, with these bytes in it, and they have no places. */
+static __always_inline int goes_with_syn(const struct sock *sk, const struct tcp_sock *tp)
+{
+	__u8 state = sk->__sk_common.skc_state;
+
+	return state == BPF_TCP_CLOSE || (state == BPF_TCP_SYN_SENT && tp->snd_una + 1 != tp->write_seq);
+}
+
 /* how is a constant: each program has in it only what it needs. size: of SEND_PAGE. */
 static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg, __u32 size,
 				       enum send_how how, struct caller *by)
@@ -96,7 +104,9 @@ static __always_inline void conn_sends(struct sock *sk, const struct msghdr *msg
 	struct event e = { .sk = sk, .c = c, .dir = TX };
 	__u32 pos;
 
-	if (!c || c->flags & CONN_SILENT || event_begin(&e, by->p, by->key))
+	if (!c || c->flags & CONN_SILENT || (how == SEND_ALL && goes_with_syn(sk, tp)))
+		return;
+	if (event_begin(&e, by->p, by->key))
 		return;
 	conn_remember(c, by);
 	conn_identify(c, e.s, tp);

@@ -147,6 +147,27 @@ def test_reset_by_a_client_that_left_the_end_unread(pair, said):
     pair.check()
 
 
+FAST_OPEN = "s2 = socket.socket(); s2.setsockopt(socket.IPPROTO_TCP, 34, 1)"  # TCP_FASTOPEN_NO_COOKIE
+FAST_OPENS = {
+    "sendto": "s2.sendto({data!r}, socket.MSG_FASTOPEN, {at!r})",
+    "connect": "s2.setsockopt(socket.IPPROTO_TCP, 30, 1); s2.connect({at!r}); s2.sendall({data!r})",
+}
+
+
+@pytest.mark.parametrize("how", FAST_OPENS)
+def test_request_that_goes_with_the_syn(pair, how):
+    """TCP Fast Open. No hook sees what is sent so: the client has no span of it, which is counted."""
+    data, back = request("/fast"), response()
+    pair.client(FAST_OPEN)
+    pair.client(FAST_OPENS[how].format(data=data, at=("127.0.0.1", pair.port)))
+    pair.server(f"c2, _ = l.accept(); take(c2, {len(data)}); c2.sendall({back!r})")
+    pair.client(f"take(s2, {len(back)})")
+    pair.want("GET", "/fast", 200, 0, 2, ends="s")
+    pair.ask("/more", names=("s2", "c2"))
+    pair.ask("/after")
+    pair.check({"fast_open": 1})
+
+
 @pytest.mark.parametrize("is_open", [False, True], ids=["answered", "unanswered"])
 def test_socket_that_connects_again(pair, is_open):
     """connect(AF_UNSPEC) takes a connection from its socket, which then begins another one."""
