@@ -2,8 +2,9 @@
 /* closers.c - connections that end while others do. On each CPU one thread makes connections that end at once,
  * with a request read and not answered. Another one makes connections whose client closes while its peer keeps
  * silent for a while: their last acknowledgement is sent by a timer, in a softirq, in the middle of whatever the
- * first thread does. It waits for a line on its input, goes on until the next one, and says how many requests
- * were "read" and how many "unread". */
+ * first thread does. It waits for a line on its input, goes on until the next one, says how many requests were
+ * "read" and how many "unread", and ends with its input: a last word may have been dropped on the way, and is
+ * said again. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -151,5 +152,8 @@ int main(void)
 	is_over = 1;
 	printf("%ld read, ", workers_stop(quick, cpus));
 	printf("%ld unread\n", workers_stop(slow, cpus));
+	fflush(stdout);
+	while (getchar() != EOF)
+		;
 	return 0;
 }
