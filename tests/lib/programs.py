@@ -12,7 +12,7 @@ import socket
 import subprocess
 
 import wait
-from peers import PREFIX, await_traced, is_traced, path_in
+from peers import PREFIX, PROGS, await_traced, is_traced, path_in
 from tempo import attrs_of
 
 SECONDS = 15
@@ -21,6 +21,14 @@ SECONDS = 15
 def environment(service, more=()):
     return {**os.environ, "OTEL_SERVICE_NAME": PREFIX + service, "PYTHONDONTWRITEBYTECODE": "1",
             **{k: str(v) for k, v in dict(more).items()}}
+
+
+def threads_program(folder, name):
+    """Path of one of tests/live/progs that is made of threads, built."""
+    path = os.path.join(folder, name)
+    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, os.path.join(PROGS, name + ".c"), "-lpthread"],
+                   check=True)
+    return path
 
 
 def answers(port):

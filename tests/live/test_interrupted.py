@@ -12,19 +12,12 @@ import subprocess
 import wait
 from collector import Collector
 from measure import bpf_facts
-from peers import PREFIX, PROGS, await_traced
-from programs import environment
+from peers import PREFIX, await_traced
+from programs import environment, threads_program
 
 TWINS = ("sock_state", "sock_state_twin")
 ENOUGH = 20
 SECONDS = 60
-
-
-def closers(folder):
-    path = os.path.join(folder, "closers")
-    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, os.path.join(PROGS, "closers.c"), "-lpthread"],
-                   check=True)
-    return path
 
 
 def interrupted(pid):
@@ -39,7 +32,7 @@ def say(program):
 
 
 def test_closing_in_a_softirq(folder):
-    path = closers(folder)
+    path = threads_program(folder, "closers")
     with Collector(os.path.join(folder, "collector"), "--name", f"{PREFIX}closers") as c:
         tempo = c.tempo()
 

@@ -12,23 +12,16 @@ import subprocess
 
 from collector import Collector
 from load import scaled
-from peers import PREFIX, PROGS, await_traced
-from programs import environment
+from peers import PREFIX, await_traced
+from programs import environment, threads_program
 
 PAIRS, EXCHANGES = 8, scaled(10000)
 RUNS = PAIRS * EXCHANGES * 4  # each sent and received twice
 SECONDS = 300
 
 
-def crowd(folder):
-    path = os.path.join(folder, "crowd")
-    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, os.path.join(PROGS, "crowd.c"), "-lpthread"],
-                   check=True)
-    return path
-
-
 def test_busy_threads(folder):
-    args = [crowd(folder), str(PAIRS), str(EXCHANGES)]
+    args = [threads_program(folder, "crowd"), str(PAIRS), str(EXCHANGES)]
     with Collector(os.path.join(folder, "collector"), "--name", f"{PREFIX}crowd") as c:
         with subprocess.Popen(args, stdin=subprocess.PIPE, text=True, env=environment("crowd")) as p:
             await_traced(c, p.pid)

@@ -5,10 +5,9 @@
  * first thread does. It waits for a line on its input, goes on until the next one, says how many requests were
  * "read" and how many "unread", and ends with its input: a last word may have been dropped on the way, and is
  * said again. */
-#define _GNU_SOURCE
-#include <arpa/inet.h>
+#include "threads.h"
+
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,34 +28,6 @@ struct worker {
 };
 
 static atomic_int is_over;
-
-static void check(int is_right, const char *what)
-{
-	if (is_right)
-		return;
-	perror(what);
-	exit(1);
-}
-
-static void stay_on(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	check(!sched_setaffinity(0, sizeof(set), &set), "sched_setaffinity");
-}
-
-static void worker_listen(struct worker *w)
-{
-	socklen_t len = sizeof(w->at);
-
-	w->listener = socket(AF_INET, SOCK_STREAM, 0);
-	w->at = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	check(w->listener >= 0 && !bind(w->listener, (struct sockaddr *)&w->at, len) && !listen(w->listener, 1),
-	      "listen");
-	check(!getsockname(w->listener, (struct sockaddr *)&w->at, &len), "getsockname");
-}
 
 static void pair_begin(struct worker *w, int ends[2])
 {
@@ -140,8 +111,8 @@ int main(void)
 
 	cpus = cpus < CPUS_MOST ? cpus : CPUS_MOST;
 	for (int i = 0; i < cpus; i++) {
-		worker_listen(&quick[i]);
-		worker_listen(&slow[i]);
+		quick[i].listener = listen_here(&quick[i].at);
+		slow[i].listener = listen_here(&slow[i].at);
 	}
 	check(getchar() == '\n', "no line came");
 	for (int i = 0; i < cpus; i++) {

@@ -2,10 +2,9 @@
 /* crowd.c - crowd PAIRS EXCHANGES: so many pairs of a client and a server thread, each pair kept on one
  * CPU, and all of them busy with HTTP over loopback, so that threads lose their CPU all the time. It
  * listens, waits for a line on its input, does the exchanges and ends; status 0 when all were answered. */
-#define _GNU_SOURCE
-#include <arpa/inet.h>
+#include "threads.h"
+
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,23 +20,6 @@ struct end {
 };
 
 static long exchanges;
-
-static void check(int is_right, const char *what)
-{
-	if (is_right)
-		return;
-	perror(what);
-	exit(1);
-}
-
-static void stay_on(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	check(!sched_setaffinity(0, sizeof(set), &set), "sched_setaffinity");
-}
 
 static void say(int fd, const char *text)
 {
@@ -73,17 +55,6 @@ static void *server(void *arg)
 		say(e->fd, ANSWER);
 	}
 	return NULL;
-}
-
-static int listen_here(struct sockaddr_in *at)
-{
-	socklen_t len = sizeof(*at);
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	*at = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	check(fd >= 0 && !bind(fd, (struct sockaddr *)at, len) && !listen(fd, 1), "listen");
-	check(!getsockname(fd, (struct sockaddr *)at, &len), "getsockname");
-	return fd;
 }
 
 static void begin_pair(struct end ends[2], int listener, const struct sockaddr_in *at, int cpu)
