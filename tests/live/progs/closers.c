@@ -104,20 +104,33 @@ static long workers_stop(struct worker *w, int cnt)
 	return sum;
 }
 
+/* Those it was started on: the CPUs of cpus[]. */
+static int cpus_allowed(int cpus[CPUS_MOST])
+{
+	cpu_set_t set;
+	int cnt = 0;
+
+	check(!sched_getaffinity(0, sizeof(set), &set), "sched_getaffinity");
+	for (int cpu = 0; cpu < CPU_SETSIZE && cnt < CPUS_MOST; cpu++)
+		if (CPU_ISSET(cpu, &set))
+			cpus[cnt++] = cpu;
+	return cnt;
+}
+
 int main(void)
 {
 	static struct worker quick[CPUS_MOST], slow[CPUS_MOST];
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	int cpu[CPUS_MOST];
+	int cpus = cpus_allowed(cpu);
 
-	cpus = cpus < CPUS_MOST ? cpus : CPUS_MOST;
 	for (int i = 0; i < cpus; i++) {
 		quick[i].listener = listen_here(&quick[i].at);
 		slow[i].listener = listen_here(&slow[i].at);
 	}
 	check(getchar() == '\n', "no line came");
 	for (int i = 0; i < cpus; i++) {
-		worker_start(&quick[i], i, close_at_once);
-		worker_start(&slow[i], i, leave_open);
+		worker_start(&quick[i], cpu[i], close_at_once);
+		worker_start(&slow[i], cpu[i], leave_open);
 	}
 	check(getchar() == '\n', "no second line came");
 	is_over = 1;
