@@ -162,6 +162,7 @@ static int mark_ready(struct run *r)
 	r->is_ready = true;
 	log_info("Wirespan %s serves %s on port %u%s", VERSION, r->conf.store, web_port(r->web),
 		 r->conf.capture ? "" : " and captures nothing");
+	malloc_trim(0); /* the kernel's types were read to load programs */
 	return 0;
 }
 
