@@ -4,8 +4,8 @@ run a program of ours inside itself, and its twin does the work (kern/twin.h). W
 lost, and is not counted.
 
 The truth is what the program (progs/closers.c) did, and the kernel's own count of runs that it left out. That
-count is all there is on Debian's kernels. There are others (6.18.44-fc, by its bpf_trace_run1(): README, Limits)
-that run no program of ours, and count nothing, while process 1 has the CPU, in a softirq on top of it too.
+count is all there is on other kernels, as far as we know. There is one (6.18.44-fc, by its bpf_trace_run1(): README, Limits)
+that runs no program of ours, and counts nothing, while process 1 has the CPU, in a softirq on top of it too.
 Therefore process 1 is kept off the CPUs where connections end.
 """
 
